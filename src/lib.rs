@@ -1,0 +1,5 @@
+//! hubstorm: load, soak and delivery verification for Azure Web PubSub and every hub that
+//! speaks its client protocol.
+
+pub mod base;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! The `hubstorm` command.
+
+fn main() {}
