@@ -2,4 +2,6 @@
 //! speaks its client protocol.
 
 pub mod base;
+pub mod payload;
+pub mod verify;
 pub mod wire;

@@ -1,0 +1,91 @@
+//! What verification ends with: the delivery ledger, the tallies and the evidence.
+
+use serde::Serialize;
+
+use super::kinds::{Permitted, Tally, Unknown, Violation};
+
+/// The delivery ledger, in (message, receiver) pairs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Delivery {
+    /// Pairs owed.
+    pub expected: u64,
+    /// Pairs owed that arrived.
+    pub delivered: u64,
+    /// Pairs owed with a definite verdict.
+    pub verified: u64,
+    /// Pairs owed without one.
+    pub unverified: u64,
+    /// Pairs that arrived though nothing owed them (outcome unknown, membership edge).
+    pub not_owed: u64,
+    /// Pairs at a membership edge: owed or not cannot be said.
+    pub edge: u64,
+}
+
+impl Delivery {
+    /// Adds the ledger of another shard or worker.
+    pub fn merge(&mut self, other: &Delivery) {
+        self.expected += other.expected;
+        self.delivered += other.delivered;
+        self.verified += other.verified;
+        self.unverified += other.unverified;
+        self.not_owed += other.not_owed;
+        self.edge += other.edge;
+    }
+}
+
+/// What the verifier says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct VerifierFacts {
+    /// `full`, `digest` or `counts`.
+    pub mode: &'static str,
+    /// Pairs (receiver, stream) held.
+    pub pairs: u64,
+    /// Bytes held at the most, by the verifier's own accounting.
+    pub bytes: u64,
+    /// Properties that had no opportunity to fail.
+    pub not_exercised: Vec<&'static str>,
+    /// `ok`, or what did not balance.
+    pub self_check: String,
+}
+
+/// One violation with the evidence to file a bug: who, what, when, and the frames around.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Incident {
+    /// The kind of violation.
+    pub kind: &'static str,
+    /// Seconds after the clock's origin at which it was found.
+    pub t_s: f64,
+    /// One line that says it all.
+    pub summary: String,
+    /// The property broken and its basis, e.g. `D1 (client-spec 3.1, how-to "reliable clients")`.
+    pub rule: &'static str,
+    /// Receiver slot, where there is one.
+    pub receiver: Option<u32>,
+    /// Publisher slot, where there is one.
+    pub publisher: Option<u32>,
+    /// Group name, where there is one.
+    pub group: Option<String>,
+    /// The message's number in its stream.
+    pub seq: Option<u32>,
+    /// The evidence, line by line: connections, sequence ids, times, frames around it.
+    pub evidence: Vec<String>,
+}
+
+/// The result of verification over all shards.
+#[derive(Clone, Debug)]
+pub struct Verification {
+    /// The ledger.
+    pub delivery: Delivery,
+    /// Violations by kind.
+    pub violations: Tally<Violation>,
+    /// Permitted sightings by kind.
+    pub permitted: Tally<Permitted>,
+    /// Unprovable sightings by kind.
+    pub unknown: Tally<Unknown>,
+    /// What the verifier says of itself.
+    pub verifier: VerifierFacts,
+    /// The first violations of each kind, bounded.
+    pub incidents: Vec<Incident>,
+    /// Why the verdict cannot be trusted, if it cannot (empty otherwise).
+    pub inconclusive: Vec<String>,
+}
