@@ -3,5 +3,6 @@
 
 pub mod base;
 pub mod payload;
+pub mod scenario;
 pub mod verify;
 pub mod wire;
