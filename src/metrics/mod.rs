@@ -1,0 +1,10 @@
+//! Numbers of a run: counted per arbiter without locks, merged each second, shown everywhere.
+//!
+//! [`stats`] is what clients count into and the only source of every figure that reports,
+//! progress lines and the metrics endpoint show.
+
+pub mod latency;
+pub mod stats;
+
+pub use latency::{Latencies, LatencyKind};
+pub use stats::{Connections, PoolStats, Snapshot};
