@@ -4,6 +4,7 @@
 pub mod base;
 pub mod metrics;
 pub mod payload;
+pub mod protocol;
 pub mod scenario;
 pub mod verify;
 pub mod wire;

@@ -9,4 +9,6 @@ pub mod body;
 pub mod identity;
 
 pub use body::{BodyError, Padding, Template, read};
-pub use identity::{Cause, Identity, StreamId};
+pub use identity::{Identity, StreamId};
+
+pub use crate::base::Cause;

@@ -1,0 +1,338 @@
+//! Requests without an outcome: attempts, answers, retries. Source: client-spec 3.1.
+//!
+//! ```text
+//! Ready --written--> InFlight --answer--> outcome
+//!   ^                   | drop, error, no answer in time
+//!   +---- Backoff <-----+        (attempts left; else: outcome)
+//! ```
+//! An attempt that comes due while the session is not connected is used up, as in the
+//! official clients, whose retry loops do not wait for the connection.
+
+use crate::base::{AckId, Cause, Time};
+
+use super::config::Retry;
+use super::io::{Answer, Operation, Outcome, RequestId, Settled, Transmission};
+
+#[derive(Debug)]
+enum Stage {
+    /// To be written as soon as the transport takes frames.
+    Ready,
+    /// Written, not answered.
+    InFlight { deadline: Option<Time> },
+    /// To be tried again.
+    Backoff { until: Time },
+}
+
+#[derive(Debug)]
+struct Request<C> {
+    id: RequestId,
+    operation: Operation<C>,
+    acked: bool,
+    ack_id: Option<AckId>,
+    /// Tries made, those without a connection too.
+    attempts: u32,
+    transmissions: u32,
+    /// The connection of the last transmission.
+    sent_epoch: Option<u16>,
+    /// Why it will be written the next time.
+    cause: Cause,
+    /// A transmission ended without a definite answer.
+    maybe_executed: bool,
+    rejoin: bool,
+    stage: Stage,
+}
+
+impl<C> Request<C> {
+    fn settle(self, answer: Option<Answer>) -> Settled<C> {
+        let retransmitted_here = self.transmissions > 1 && self.cause != Cause::NewConnection;
+        let outcome = match answer {
+            Some(Answer::Success) => Outcome::Ok,
+            // Executed before, so it says; a first transmission cannot have been.
+            Some(Answer::Duplicate) if retransmitted_here => Outcome::Ok,
+            Some(Answer::Duplicate | Answer::Error) => Outcome::Unknown,
+            _ if self.maybe_executed => Outcome::Unknown,
+            _ => Outcome::Failed,
+        };
+        self.with_outcome(outcome, answer)
+    }
+
+    fn with_outcome(self, outcome: Outcome, answer: Option<Answer>) -> Settled<C> {
+        Settled {
+            operation: self.operation,
+            outcome,
+            answer,
+            transmissions: self.transmissions,
+            rejoin: self.rejoin,
+        }
+    }
+}
+
+/// What an answer means for the table.
+pub(super) enum Answered<C> {
+    /// For no request here.
+    Nobody,
+    /// The request goes on, it will be tried again.
+    Retrying(Operation<C>),
+    /// The request has its outcome.
+    Settled(Settled<C>),
+}
+
+/// The table. Order is the order of asking; at most `in_flight_max` entries beside rejoins.
+#[derive(Debug)]
+pub(super) struct Requests<C> {
+    entries: Vec<Request<C>>,
+    next_request: u64,
+    /// Never restarts, not even on a new connection, as in the official clients.
+    next_ack_id: u64,
+    ready: usize,
+}
+
+impl<C: Clone> Requests<C> {
+    pub(super) fn new() -> Self {
+        Requests {
+            entries: Vec::new(),
+            next_request: 0,
+            next_ack_id: 1,
+            ready: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether this ackId was ever sent.
+    pub(super) fn was_sent(&self, ack_id: AckId) -> bool {
+        (1..self.next_ack_id).contains(&ack_id.0)
+    }
+
+    /// Adds a request and makes its first try.
+    pub(super) fn add(
+        &mut self,
+        operation: Operation<C>,
+        acked: bool,
+        rejoin: bool,
+        connected: bool,
+        now: Time,
+        policy: &Retry,
+    ) -> RequestId {
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        self.entries.push(Request {
+            id,
+            operation,
+            acked,
+            ack_id: None,
+            attempts: 1,
+            transmissions: 0,
+            sent_epoch: None,
+            cause: Cause::First,
+            maybe_executed: false,
+            rejoin,
+            stage: if connected {
+                Stage::Ready
+            } else {
+                Stage::Backoff {
+                    until: now + policy.backoff.pause(1),
+                }
+            },
+        });
+        self.ready += usize::from(connected);
+        id
+    }
+
+    /// The next request to write, which then counts as written.
+    pub(super) fn transmit(
+        &mut self,
+        epoch: u16,
+        transport: u16,
+        now: Time,
+        policy: &Retry,
+    ) -> Option<(&mut Operation<C>, Transmission)> {
+        if self.ready == 0 {
+            return None;
+        }
+        let request = self
+            .entries
+            .iter_mut()
+            .find(|request| matches!(request.stage, Stage::Ready))?;
+        self.ready -= 1;
+        let same_connection = request.sent_epoch == Some(epoch);
+        if request.transmissions == 0 {
+            request.cause = Cause::First;
+        } else if !same_connection {
+            request.cause = Cause::NewConnection;
+        } else if policy.fresh_ack_id {
+            request.cause = Cause::FreshAckId;
+        }
+        if request.acked && (request.ack_id.is_none() || policy.fresh_ack_id) {
+            request.ack_id = Some(AckId(self.next_ack_id));
+            self.next_ack_id += 1;
+        }
+        request.transmissions += 1;
+        request.sent_epoch = Some(epoch);
+        request.stage = Stage::InFlight {
+            deadline: policy.ack_timeout.map(|timeout| now + timeout),
+        };
+        let transmission = Transmission {
+            request: request.id,
+            ack_id: request.ack_id,
+            attempt: request.transmissions,
+            cause: request.cause,
+            epoch,
+            transport,
+        };
+        Some((&mut request.operation, transmission))
+    }
+
+    /// Settles what was written without an ackId.
+    pub(super) fn take_unacked(&mut self) -> Option<Settled<C>> {
+        let at = self.entries.iter().position(|request| {
+            !request.acked && matches!(request.stage, Stage::InFlight { .. })
+        })?;
+        Some(
+            self.entries
+                .remove(at)
+                .with_outcome(Outcome::FireAndForget, None),
+        )
+    }
+
+    /// An answer came.
+    pub(super) fn answer(
+        &mut self,
+        ack_id: AckId,
+        answer: Answer,
+        now: Time,
+        policy: &Retry,
+    ) -> Answered<C> {
+        let in_flight = |request: &Request<C>| {
+            request.ack_id == Some(ack_id) && matches!(request.stage, Stage::InFlight { .. })
+        };
+        let Some(at) = self.entries.iter().position(in_flight) else {
+            return Answered::Nobody;
+        };
+        if answer != Answer::Error {
+            return Answered::Settled(self.entries.remove(at).settle(Some(answer)));
+        }
+        self.entries[at].maybe_executed = true;
+        self.entries[at].cause = Cause::AfterError;
+        let operation = self.entries[at].operation.clone();
+        match self.try_again(at, now, policy) {
+            Some(request) => Answered::Settled(request.settle(Some(answer))),
+            None => Answered::Retrying(operation),
+        }
+    }
+
+    /// The transport ended: every request in flight fails at once and is tried again by
+    /// policy. Source: client-spec 1.3. Returns those that have no tries left.
+    pub(super) fn transport_lost(&mut self, now: Time, policy: &Retry) -> Vec<Settled<C>> {
+        let mut settled = Vec::new();
+        let mut at = 0;
+        while at < self.entries.len() {
+            let request = &mut self.entries[at];
+            match request.stage {
+                Stage::InFlight { .. } => {
+                    request.maybe_executed = true;
+                    request.cause = Cause::AfterRecovery;
+                }
+                Stage::Ready => self.ready -= 1,
+                Stage::Backoff { .. } => {
+                    at += 1;
+                    continue;
+                }
+            }
+            match self.try_again(at, now, policy) {
+                Some(request) => settled.push(request.settle(None)),
+                None => at += 1,
+            }
+        }
+        settled
+    }
+
+    /// Timers. Calls `missing` for each request without an answer in time. Returns those
+    /// that have no tries left.
+    pub(super) fn timeout(
+        &mut self,
+        now: Time,
+        connected: bool,
+        policy: &Retry,
+        mut missing: impl FnMut(&Operation<C>, AckId),
+    ) -> Vec<Settled<C>> {
+        let mut settled = Vec::new();
+        let mut at = 0;
+        while at < self.entries.len() {
+            let request = &mut self.entries[at];
+            let next = match request.stage {
+                Stage::InFlight {
+                    deadline: Some(deadline),
+                } if deadline <= now => {
+                    request.maybe_executed = true;
+                    request.cause = Cause::AfterTimeout;
+                    if let Some(ack_id) = request.ack_id {
+                        missing(&request.operation, ack_id);
+                    }
+                    self.try_again(at, now, policy)
+                }
+                Stage::Backoff { until } if until <= now => {
+                    request.attempts += 1;
+                    if connected {
+                        request.stage = Stage::Ready;
+                        self.ready += 1;
+                        None
+                    } else {
+                        self.try_again(at, now, policy)
+                    }
+                }
+                _ => None,
+            };
+            match next {
+                Some(request) => settled.push(request.settle(None)),
+                None => at += 1,
+            }
+        }
+        settled
+    }
+
+    /// Plans the next try of the request at `at`, or takes it out when none is left.
+    fn try_again(&mut self, at: usize, now: Time, policy: &Retry) -> Option<Request<C>> {
+        let request = &mut self.entries[at];
+        if request.attempts > policy.retries || request.rejoin && !policy.rejoin {
+            return Some(self.entries.remove(at));
+        }
+        request.stage = Stage::Backoff {
+            until: now + policy.backoff.pause(request.attempts),
+        };
+        None
+    }
+
+    /// Drops the rejoins of a connection that is gone: the next one starts anew.
+    pub(super) fn forget_rejoins(&mut self) {
+        self.entries.retain(|request| !request.rejoin);
+        self.ready = self.entries.iter().filter(|request| matches!(request.stage, Stage::Ready)).count();
+    }
+
+    /// Gives every request the outcome that it has when nothing more is tried.
+    pub(super) fn settle_all(&mut self) -> Vec<Settled<C>> {
+        self.ready = 0;
+        let entries = std::mem::take(&mut self.entries);
+        entries
+            .into_iter()
+            .map(|mut request| {
+                request.maybe_executed |= matches!(request.stage, Stage::InFlight { .. });
+                request.settle(None)
+            })
+            .collect()
+    }
+
+    /// The next time that [`Requests::timeout`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.entries
+            .iter()
+            .filter_map(|request| match request.stage {
+                Stage::Ready => None,
+                Stage::InFlight { deadline } => deadline,
+                Stage::Backoff { until } => Some(until),
+            })
+            .min()
+    }
+}
