@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use awc::BoxedSocket;
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
 use super::assemble::{Assembler, Incoming, Violation};
@@ -317,7 +317,9 @@ impl Socket {
                 Err(violation) => return Poll::Ready(Closed::Violation(violation)),
             }
             buffer.reserve(READ_BYTES);
-            match ready!(pin!(self.io.read_buf(buffer)).poll(cx)) {
+            // Limited, because the buffer may have more room after a large message.
+            let mut room = (&mut *buffer).limit(READ_BYTES);
+            match ready!(pin!(self.io.read_buf(&mut room)).poll(cx)) {
                 Ok(0) => return Poll::Ready(Closed::End),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(error.into()),

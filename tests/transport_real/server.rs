@@ -23,55 +23,56 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Longer than anything here takes; only a broken test waits for it.
-pub const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-pub struct Server {
+pub(crate) struct Server {
     listener: TcpListener,
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Server { listener }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("ws://{}/client/hubs/chat", self.address())
     }
 
-    pub async fn tcp(&self) -> TcpStream {
+    pub(crate) async fn tcp(&self) -> TcpStream {
         self.listener.accept().await.unwrap().0
     }
 
     /// Accepts a connection and upgrades it to what it asks for.
-    pub async fn accept(&self) -> Peer<TcpStream> {
+    pub(crate) async fn accept(&self) -> Peer<TcpStream> {
         let mut peer = Peer::new(self.tcp().await);
         peer.upgrade().await;
         peer
     }
 
     /// A connection, seen from both sides.
-    pub async fn pair(&self) -> (Peer<TcpStream>, Client) {
-        let (peer, client) = tokio::join!(self.accept(), dial(&self.url()));
+    pub(crate) async fn pair(&self) -> (Peer<TcpStream>, Client) {
+        let url = self.url();
+        let (peer, client) = tokio::join!(self.accept(), dial(&url));
         (peer, client.unwrap())
     }
 }
 
 /// The server's side of one connection.
-pub struct Peer<S> {
-    pub io: S,
+pub(crate) struct Peer<S> {
+    pub(crate) io: S,
     codec: Codec,
     bytes: BytesMut,
     /// The request's head, as it came.
-    pub request: String,
+    pub(crate) request: String,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
-    pub fn new(io: S) -> Self {
+    pub(crate) fn new(io: S) -> Self {
         Peer {
             io,
             codec: Codec::new().max_size(8 << 20),
@@ -81,14 +82,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Reads the request, without an answer.
-    pub async fn read_request(&mut self) {
+    pub(crate) async fn read_request(&mut self) {
         while !self.request.ends_with("\r\n\r\n") {
             self.request.push(self.io.read_u8().await.unwrap().into());
         }
     }
 
     /// The value of a request header, if there.
-    pub fn header(&self, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         let mut headers = [httparse::EMPTY_HEADER; 32];
         let mut request = httparse::Request::new(&mut headers);
         request.parse(self.request.as_bytes()).unwrap();
@@ -99,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         Some(String::from_utf8(header.value.to_vec()).unwrap())
     }
 
-    pub async fn upgrade(&mut self) {
+    pub(crate) async fn upgrade(&mut self) {
         self.read_request().await;
         let protocol = self.header("sec-websocket-protocol").unwrap();
         let line = format!("Sec-WebSocket-Protocol: {protocol}\r\n");
@@ -107,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Answers 101 with `headers`, and `more` in the same write.
-    pub async fn answer_upgrade(&mut self, headers: &str, more: &[u8]) {
+    pub(crate) async fn answer_upgrade(&mut self, headers: &str, more: &[u8]) {
         let key = self.header("sec-websocket-key").unwrap();
         let accept = String::from_utf8(hash_key(key.as_bytes()).to_vec()).unwrap();
         let answer = format!(
@@ -116,18 +117,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.raw(&[answer.as_bytes(), more].concat()).await;
     }
 
-    pub async fn raw(&mut self, bytes: &[u8]) {
+    pub(crate) async fn raw(&mut self, bytes: &[u8]) {
         self.io.write_all(bytes).await.unwrap();
         self.io.flush().await.unwrap();
     }
 
-    pub async fn send(&mut self, message: Message) {
+    pub(crate) async fn send(&mut self, message: Message) {
         let bytes = encode(message);
         self.raw(&bytes).await;
     }
 
     /// The next frame; `None` at the end of the stream.
-    pub async fn next(&mut self) -> io::Result<Option<Frame>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.codec.decode(&mut self.bytes).unwrap() {
                 return Ok(Some(frame));
@@ -138,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    pub async fn expect_text(&mut self, text: &str) {
+    pub(crate) async fn expect_text(&mut self, text: &str) {
         match self.next().await.unwrap() {
             Some(Frame::Text(bytes)) => assert_eq!(bytes, text.as_bytes()),
             other => panic!("expected text {text:?}, got {other:?}"),
@@ -147,19 +148,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 }
 
 /// A message as a server writes it.
-pub fn encode(message: Message) -> BytesMut {
+pub(crate) fn encode(message: Message) -> BytesMut {
     let mut bytes = BytesMut::new();
     Codec::new().encode(message, &mut bytes).unwrap();
     bytes
 }
 
-pub fn text(text: impl Into<String>) -> Message {
+pub(crate) fn text(text: impl Into<String>) -> Message {
     Message::Text(text.into().into())
 }
 
 /// What a client saw, owned.
 #[derive(Debug, PartialEq)]
-pub enum Seen {
+pub(crate) enum Seen {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -172,14 +173,14 @@ pub enum Seen {
 }
 
 /// The client's side of one connection.
-pub struct Client {
-    pub socket: Socket,
+pub(crate) struct Client {
+    pub(crate) socket: Socket,
     shared: ReadBuffer,
     seen: VecDeque<Seen>,
 }
 
 impl Client {
-    pub fn new(socket: Socket) -> Self {
+    pub(crate) fn new(socket: Socket) -> Self {
         Client {
             socket,
             shared: ReadBuffer::new(),
@@ -187,24 +188,24 @@ impl Client {
         }
     }
 
-    pub fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         assert_eq!(
             self.socket.queue_text(text.as_bytes()),
             Ok::<(), QueueError>(())
         );
     }
 
-    pub async fn flush(&mut self) {
+    pub(crate) async fn flush(&mut self) {
         poll_fn(|cx| self.socket.poll_flush(cx)).await.unwrap();
     }
 
     /// The next thing that happens.
-    pub async fn next(&mut self) -> Seen {
+    pub(crate) async fn next(&mut self) -> Seen {
         poll_fn(|cx| self.poll(cx)).await
     }
 
     /// What has happened by now, without waiting.
-    pub async fn now(&mut self) -> Option<Seen> {
+    pub(crate) async fn now(&mut self) -> Option<Seen> {
         poll_fn(|cx| {
             Poll::Ready(match self.poll(cx) {
                 Poll::Ready(seen) => Some(seen),
@@ -247,11 +248,11 @@ impl Client {
     }
 }
 
-pub fn dialer() -> Dialer {
+pub(crate) fn dialer() -> Dialer {
     Dialer::new(&TlsOptions::default()).unwrap()
 }
 
-pub fn request(url: &SecretString) -> DialRequest<'_> {
+pub(crate) fn request(url: &SecretString) -> DialRequest<'_> {
     DialRequest {
         url,
         subprotocol: Subprotocol::JsonReliable,
@@ -262,6 +263,6 @@ pub fn request(url: &SecretString) -> DialRequest<'_> {
     }
 }
 
-pub async fn dial(url: &str) -> Result<Client, DialError> {
+pub(crate) async fn dial(url: &str) -> Result<Client, DialError> {
     dialer().dial(request(&url.into())).await.map(Client::new)
 }

@@ -179,6 +179,7 @@ fn mistakes_are_named_with_a_way_to_mend_them_and_without_secrets() {
         ("localhost:8080", "no scheme"),
         ("ftp://h", "\"ftp\""),
         ("http://", "empty host"),
+        ("http://h:99999", "invalid port"),
         ("http://h/some/path", "path"),
         ("http://h/?access_token=canary", "query"),
         ("http://user:canary@h", "user name"),
