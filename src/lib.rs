@@ -6,5 +6,6 @@ pub mod metrics;
 pub mod payload;
 pub mod protocol;
 pub mod scenario;
+pub mod transport;
 pub mod verify;
 pub mod wire;

@@ -511,6 +511,20 @@ impl<C: Clone> Session<C> {
         self.outputs.pop_front()
     }
 
+    /// The next thing to know, if it comes before anything to do: for a shell that must not
+    /// fall behind while it still holds a frame.
+    pub fn poll_event(&mut self) -> Option<Event<C>> {
+        match self.outputs.pop_front_if(|output| matches!(output, Output::Event(_)))? {
+            Output::Event(event) => Some(event),
+            Output::Dial(_) | Output::CloseTransport(_) => None,
+        }
+    }
+
+    /// Whether [`Session::poll_output`] has something.
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     /// The next frame to write, if any may be written now.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit<'_, C>> {
         if self.ping && self.has_transport() {

@@ -1,0 +1,28 @@
+//! The client's side of a connection: where to connect, how, and the socket afterwards.
+//!
+//! Moves frames and close codes, and knows no protocol meaning: what a frame says is for
+//! `protocol`, who sends what and when for `client`. The faults a connection can be given
+//! (reset, stall, black hole) are here, because they act on the raw socket; who gets them
+//! is for `chaos`.
+//!
+//! Read [`endpoint`] for URLs and tokens, [`dial`] for opening a connection, [`socket`]
+//! for the frames on it, [`tap`] for what can be done to it from outside.
+
+pub mod assemble;
+mod connect;
+pub mod dial;
+pub mod endpoint;
+pub mod mask;
+mod refusal;
+pub mod socket;
+pub mod tap;
+pub mod tls;
+pub mod token;
+
+pub use assemble::{Incoming, Violation};
+pub use dial::{DialError, DialRequest, Dialer};
+pub use endpoint::{ClientIdentity, Target, TargetError};
+pub use mask::mask;
+pub use socket::{Closed, QueueError, ReadBuffer, Socket};
+pub use tap::Control;
+pub use tls::{TlsError, TlsOptions};

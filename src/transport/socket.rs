@@ -1,0 +1,347 @@
+//! An open WebSocket: a queue of frames out, whole messages in.
+//!
+//! Never answers by itself (no pong, no close reply) and never waits: whoever owns it polls
+//! it from one task. Between polls it holds nothing but what is unfinished, so that an idle
+//! connection costs about a kilobyte. Read [`super::assemble`] for the reading rules.
+
+use std::fmt;
+use std::io;
+use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use actix_http::ws::{CloseReason, OpCode, Parser};
+use awc::BoxedSocket;
+use bytes::{Buf as _, BufMut as _, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+
+use super::assemble::{Assembler, Incoming, Violation};
+use super::tap::Control;
+use crate::wire::MESSAGE_BYTES_MAX;
+use crate::wire::close::Close;
+
+/// The largest message that is taken in, in bytes. Twice what a publisher may send: the
+/// envelope and base64 make a delivery larger than its publish.
+const INCOMING_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+
+/// A frame is queued while fewer than this many bytes wait; see [`Socket::queued_bytes`].
+const QUEUE_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
+
+/// How much one read may bring, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Reads in one poll before other connections get their turn.
+const READS_PER_POLL: usize = 8;
+
+/// An unfinished frame of at least this many bytes is read on in a buffer of its own
+/// instead of being copied to the shared buffer and back at every read.
+const OWN_BUFFER_FROM: usize = READ_BYTES / 2;
+
+/// A read buffer kept beyond one poll has at most this capacity.
+const READ_BUFFER_MAX: usize = INCOMING_BYTES_MAX + 2 * READ_BYTES;
+
+/// The longest reason in a close frame, and the longest ping or pong, in bytes (RFC 6455
+/// 5.5: 125, of which a close frame gives 2 to the code).
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// The buffer that all sockets of one arbiter read through. Empty between polls.
+pub struct ReadBuffer {
+    bytes: BytesMut,
+}
+
+impl ReadBuffer {
+    /// A buffer of 64 KiB. It grows up to the largest message and stays that large.
+    pub fn new() -> Self {
+        ReadBuffer {
+            bytes: BytesMut::with_capacity(READ_BYTES),
+        }
+    }
+}
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for ReadBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadBuffer")
+            .field("capacity", &self.bytes.capacity())
+            .finish()
+    }
+}
+
+/// How reading ended; nothing comes after it.
+#[derive(Debug)]
+pub enum Closed {
+    /// The peer ended the stream (FIN). In order after a close frame, a loss without one.
+    End,
+    /// The peer reset the connection (RST).
+    Reset,
+    /// The connection failed in another way.
+    Failed(io::Error),
+    /// The peer broke the WebSocket protocol. Answer with its code, then drop the socket.
+    Violation(Violation),
+}
+
+impl Closed {
+    /// The end as the protocol layer sees it, for connections that got no close frame.
+    pub fn to_close(&self) -> Close {
+        Close::without_frame(self.to_string())
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Closed::End => f.write_str("the hub ended the connection"),
+            Closed::Reset => f.write_str("the hub reset the connection"),
+            Closed::Failed(error) => write!(f, "the connection failed: {error}"),
+            Closed::Violation(violation) => violation.fmt(f),
+        }
+    }
+}
+
+impl From<io::Error> for Closed {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset => Closed::Reset,
+            // TLS without a goodbye: the stream ended all the same.
+            io::ErrorKind::UnexpectedEof => Closed::End,
+            _ => Closed::Failed(error),
+        }
+    }
+}
+
+/// Why a frame was not queued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The hub does not take what is sent; 4 MiB wait already.
+    #[error("4 MiB wait to be sent: the hub reads too slowly")]
+    Full,
+    /// A close frame is queued, and nothing may follow it.
+    #[error("the connection is being closed")]
+    Closing,
+}
+
+/// An open WebSocket connection.
+///
+/// Dropping it ends the connection with a FIN and no close frame, or with a reset after
+/// [`Control::reset`]; frames not yet flushed are lost.
+pub struct Socket {
+    io: BoxedSocket,
+    control: Control,
+    assembler: Assembler,
+    /// The bytes of a frame that has not come whole; also whole frames after a break.
+    rest: BytesMut,
+    /// Frames, masked, that wait to be written.
+    queue: BytesMut,
+    /// Something was written that TLS may still hold.
+    unflushed: bool,
+    closing: bool,
+    frames_refused: u64,
+}
+
+impl Socket {
+    /// A socket over an upgraded connection. `read` was read beyond the upgrade already.
+    pub(super) fn new(io: BoxedSocket, read: &[u8], control: Control) -> Self {
+        Socket {
+            io,
+            control,
+            assembler: Assembler::new(INCOMING_BYTES_MAX),
+            rest: BytesMut::from(read),
+            queue: BytesMut::new(),
+            unflushed: false,
+            closing: false,
+            frames_refused: 0,
+        }
+    }
+
+    /// Queues a text message. It goes out with the next [`Self::poll_flush`].
+    ///
+    /// # Errors
+    /// The queue is at its bound, or a close frame is queued: the frame is not sent, and
+    /// [`Self::frames_refused`] counts it.
+    pub fn queue_text(&mut self, frame: &[u8]) -> Result<(), QueueError> {
+        self.queue(OpCode::Text, frame)
+    }
+
+    /// Queues a binary message.
+    ///
+    /// # Errors
+    /// As [`Self::queue_text`].
+    pub fn queue_binary(&mut self, frame: &[u8]) -> Result<(), QueueError> {
+        self.queue(OpCode::Binary, frame)
+    }
+
+    /// Queues a WebSocket ping of at most 125 bytes; what is longer is cut off.
+    ///
+    /// # Errors
+    /// As [`Self::queue_text`].
+    pub fn queue_ping(&mut self, bytes: &[u8]) -> Result<(), QueueError> {
+        self.queue(OpCode::Ping, &bytes[..bytes.len().min(CONTROL_BYTES_MAX)])
+    }
+
+    /// Queues the answer to a ping: the same bytes.
+    ///
+    /// # Errors
+    /// As [`Self::queue_text`].
+    pub fn queue_pong(&mut self, bytes: &[u8]) -> Result<(), QueueError> {
+        self.queue(OpCode::Pong, &bytes[..bytes.len().min(CONTROL_BYTES_MAX)])
+    }
+
+    /// Queues the close frame, whatever waits before it. A second one is not sent. A code
+    /// that may not be sent (1005, 1006, 1015) gives a close frame without code; a reason
+    /// of more than 123 bytes is cut.
+    pub fn queue_close(&mut self, close: &Close) {
+        if std::mem::replace(&mut self.closing, true) {
+            return;
+        }
+        let reason = close
+            .code
+            .filter(|code| !matches!(code, 1005 | 1006 | 1015))
+            .map(|code| {
+                let mut end = close.reason.len().min(CONTROL_BYTES_MAX - 2);
+                while !close.reason.is_char_boundary(end) {
+                    end -= 1;
+                }
+                let text = &close.reason[..end];
+                CloseReason {
+                    code: code.into(),
+                    description: (!text.is_empty()).then(|| text.to_owned()),
+                }
+            });
+        Parser::write_close(&mut self.queue, reason, true);
+    }
+
+    fn queue(&mut self, kind: OpCode, payload: &[u8]) -> Result<(), QueueError> {
+        let refusal = if self.closing {
+            QueueError::Closing
+        } else if self.queue.len() >= QUEUE_BYTES_MAX {
+            QueueError::Full
+        } else {
+            Parser::write_message(&mut self.queue, payload, kind, true, true);
+            return Ok(());
+        };
+        self.frames_refused += 1;
+        Err(refusal)
+    }
+
+    /// Bytes that wait to be written, frame headers included. Frames are accepted while
+    /// fewer than 4 MiB wait, so it is never more than that and one frame (and a close frame).
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Frames that were not queued, because of the bound or after the close frame.
+    pub fn frames_refused(&self) -> u64 {
+        self.frames_refused
+    }
+
+    /// Writes what is queued, all of it in one write where the kernel takes it.
+    ///
+    /// # Errors
+    /// The connection failed; the socket is of no more use.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.queue.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.queue))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.queue.advance(written);
+            self.unflushed = true;
+            if self.queue.is_empty() {
+                // Idle connections keep no buffer: most of ten thousand are idle.
+                self.queue = BytesMut::new();
+            }
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads what is there through the arbiter's `shared` buffer and hands each whole
+    /// message to `on`. Pending, with the task to be woken, when there is nothing more,
+    /// after 8 reads, or when `on` breaks (the rest is kept for the next poll).
+    ///
+    /// Ready when the connection has ended for reading. After a close frame that is the end
+    /// of the stream; what came between is discarded.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &mut ReadBuffer,
+        on: &mut dyn FnMut(Incoming<'_>) -> ControlFlow<()>,
+    ) -> Poll<Closed> {
+        if self.rest.len() >= OWN_BUFFER_FROM {
+            let mut own = std::mem::take(&mut self.rest);
+            let outcome = self.read_through(&mut own, cx, on);
+            self.rest = if own.len() >= OWN_BUFFER_FROM {
+                own
+            } else {
+                BytesMut::from(&own[..])
+            };
+            outcome
+        } else {
+            let bytes = &mut shared.bytes;
+            bytes.clear();
+            if !self.rest.is_empty() {
+                bytes.extend_from_slice(&self.rest);
+                self.rest = BytesMut::new();
+            }
+            let outcome = self.read_through(bytes, cx, on);
+            if !bytes.is_empty() {
+                self.rest = BytesMut::from(&bytes[..]);
+                bytes.clear();
+            }
+            if bytes.capacity() > READ_BUFFER_MAX {
+                *bytes = BytesMut::with_capacity(READ_BYTES);
+            }
+            outcome
+        }
+    }
+
+    fn read_through(
+        &mut self,
+        buffer: &mut BytesMut,
+        cx: &mut Context<'_>,
+        on: &mut dyn FnMut(Incoming<'_>) -> ControlFlow<()>,
+    ) -> Poll<Closed> {
+        for reads in 0..=READS_PER_POLL {
+            // First what an earlier poll left, so that a break loses nothing.
+            match self.assembler.feed(buffer, on) {
+                Ok(ControlFlow::Continue(())) if reads < READS_PER_POLL => {}
+                Ok(_) => break,
+                Err(violation) => return Poll::Ready(Closed::Violation(violation)),
+            }
+            buffer.reserve(READ_BYTES);
+            // Limited, because the buffer may have more room after a large message.
+            let mut room = (&mut *buffer).limit(READ_BYTES);
+            match ready!(pin!(self.io.read_buf(&mut room)).poll(cx)) {
+                Ok(0) => return Poll::Ready(Closed::End),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(error.into()),
+            }
+        }
+        // Stopped by a break or by the turn's end, with more to come perhaps.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The handle on the raw connection.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket")
+            .field("control", &self.control)
+            .field("queued_bytes", &self.queued_bytes())
+            .field("closing", &self.closing)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,185 @@
+//! The raw connection under everything else, and the handle that acts on it from outside.
+//!
+//! [`Tap`] is what the WebSocket client (and TLS, when there is any) reads and writes
+//! through; [`Control`] is kept by whoever plans faults. Nothing here decides when a fault
+//! happens. Read [`super::connect`] for how a tap is made.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use actix_rt::net::{ActixStream, Ready, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Acts on one connection's raw socket, below TLS. Clones act on the same connection, and
+/// may outlive it; then they only count.
+#[derive(Clone, Default)]
+pub struct Control(Rc<State>);
+
+#[derive(Default)]
+struct State {
+    reset: Cell<bool>,
+    frozen: Cell<bool>,
+    black_hole: Cell<bool>,
+    /// The reader that found the connection frozen or swallowed.
+    reader: RefCell<Option<Waker>>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    bytes_swallowed: Cell<u64>,
+}
+
+impl Control {
+    /// Makes the end abrupt: when the socket is dropped the peer gets a TCP reset instead
+    /// of a FIN, and what was not yet sent is thrown away. Cannot be undone.
+    pub fn reset(&self) {
+        self.0.reset.set(true);
+    }
+
+    /// Stops reading (a stalled client), or goes on. While frozen nothing is taken from the
+    /// socket, so the kernel's buffers fill and the peer's writes block; writing goes on.
+    pub fn freeze_reads(&self, frozen: bool) {
+        self.0.frozen.set(frozen);
+        self.wake_reader();
+    }
+
+    /// Makes the connection half-open, or ends that. While on, nothing is read, and what is
+    /// written vanishes though the writer is told that it went out.
+    ///
+    /// Bytes that vanished leave a hole in the byte stream: whoever ends this after
+    /// [`Self::bytes_swallowed`] grew must drop the socket, not go on with it. Dropping the
+    /// socket sends a FIN or RST even while on; to keep the peer in the dark, keep the socket.
+    pub fn black_hole(&self, on: bool) {
+        self.0.black_hole.set(on);
+        self.wake_reader();
+    }
+
+    /// Bytes read from the socket so far, HTTP upgrade and TLS included.
+    pub fn bytes_in(&self) -> u64 {
+        self.0.bytes_in.get()
+    }
+
+    /// Bytes given to the socket so far, HTTP upgrade and TLS included.
+    pub fn bytes_out(&self) -> u64 {
+        self.0.bytes_out.get()
+    }
+
+    /// Bytes that vanished in [`Self::black_hole`].
+    pub fn bytes_swallowed(&self) -> u64 {
+        self.0.bytes_swallowed.get()
+    }
+
+    fn is_silent(&self) -> bool {
+        self.0.frozen.get() || self.0.black_hole.get()
+    }
+
+    fn wake_reader(&self) {
+        if !self.is_silent()
+            && let Some(reader) = self.0.reader.take()
+        {
+            reader.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("reset", &self.0.reset.get())
+            .field("frozen", &self.0.frozen.get())
+            .field("black_hole", &self.0.black_hole.get())
+            .field("bytes_in", &self.bytes_in())
+            .field("bytes_out", &self.bytes_out())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A TCP connection under a [`Control`].
+#[derive(Debug)]
+pub(super) struct Tap {
+    io: TcpStream,
+    control: Control,
+}
+
+impl Tap {
+    pub(super) fn new(io: TcpStream, control: Control) -> Self {
+        Tap { io, control }
+    }
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.control.is_silent() {
+            self.control.0.reader.replace(Some(cx.waker().clone()));
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
+        add(&self.control.0.bytes_in, buf.filled().len() - before);
+        outcome
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.control.0.black_hole.get() {
+            add(&self.control.0.bytes_swallowed, buf.len());
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        if let Poll::Ready(Ok(written)) = outcome {
+            add(&self.control.0.bytes_out, written);
+        }
+        outcome
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.control.0.black_hole.get() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+fn add(counter: &Cell<u64>, bytes: usize) {
+    counter.set(counter.get() + bytes as u64);
+}
+
+impl ActixStream for Tap {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_read_ready(&self.io, cx)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_write_ready(&self.io, cx)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        let socket = socket2::SockRef::from(&self.io);
+        // Neither call can fail in a way that matters: the peer may be gone already.
+        if self.control.0.reset.get() {
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        } else {
+            // The kernel turns a close with unread bytes into a reset. The FIN goes first,
+            // so that the peer sees an end of stream whatever is still on its way to us.
+            let _ = socket.shutdown(std::net::Shutdown::Write);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What can be done to a connection from outside, as the hub sees it.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use hubstorm::transport::Control;
+use tokio::io::AsyncWriteExt as _;
+
+use super::server::{Client, Seen, Server, encode, text};
+
+#[actix_rt::test]
+async fn a_drop_is_a_fin_even_with_unread_bytes() {
+    let server = Server::start().await;
+    let (mut peer, mut client) = server.pair().await;
+    client.say("bye");
+    client.flush().await;
+    // Left unread: a plain close() would turn into a reset and could eat the last frame.
+    peer.send(text("unread")).await;
+    drop(client);
+    peer.expect_text("bye").await;
+    assert_eq!(peer.next().await.unwrap(), None);
+}
+
+#[actix_rt::test]
+async fn a_reset_reaches_the_hub_as_one() {
+    let server = Server::start().await;
+    let (mut peer, client) = server.pair().await;
+    client.socket.control().reset();
+    drop(client);
+    let error = peer.next().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[actix_rt::test]
+async fn an_end_and_a_reset_by_the_hub_are_told_apart() {
+    let server = Server::start().await;
+    let (mut peer, mut client) = server.pair().await;
+    peer.send(text("last")).await;
+    peer.io.shutdown().await.unwrap();
+    assert_eq!(client.next().await, Seen::Text("last".into()));
+    assert_eq!(client.next().await, Seen::End);
+
+    let (peer, mut client) = server.pair().await;
+    socket2::SockRef::from(&peer.io)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(peer);
+    assert_eq!(client.next().await, Seen::Reset);
+}
+
+/// Polls the client until nothing is to be read.
+async fn drain(client: &mut Client) {
+    while client.now().await.is_some() {}
+}
+
+#[actix_rt::test]
+async fn a_stalled_client_blocks_the_hub_and_goes_on_without_a_loss() {
+    let server = Server::start().await;
+    let (mut peer, mut client) = server.pair().await;
+    let control = client.socket.control().clone();
+    control.freeze_reads(true);
+    let before = control.bytes_in();
+    // Fill the kernel's buffers until the hub's write does not return.
+    let frame = encode(text("x".repeat(1000)));
+    let mut sent = 0usize;
+    loop {
+        let write = peer.io.write_all(&frame);
+        match tokio::time::timeout(Duration::from_millis(300), write).await {
+            Ok(written) => written.unwrap(),
+            Err(_) => break,
+        }
+        sent += 1;
+        assert!(sent < 100_000, "the hub was never blocked");
+        assert_eq!(client.now().await, None);
+    }
+    assert_eq!(control.bytes_in(), before, "nothing is read while stalled");
+    // Writing still works.
+    client.say("still here");
+    client.flush().await;
+    peer.expect_text("still here").await;
+
+    let read = actix_rt::spawn(async move {
+        let mut read = 0;
+        while read < sent {
+            assert_eq!(client.next().await, Seen::Text("x".repeat(1000)));
+            read += 1;
+        }
+        read
+    });
+    // The reader waits by now; lifting the stall must wake it.
+    tokio::task::yield_now().await;
+    control.freeze_reads(false);
+    assert_eq!(read.await.unwrap(), sent);
+}
+
+#[actix_rt::test]
+async fn a_black_hole_takes_what_is_written_and_gives_nothing() {
+    let server = Server::start().await;
+    let (mut peer, mut client) = server.pair().await;
+    let control: Control = client.socket.control().clone();
+    drain(&mut client).await;
+    let out = control.bytes_out();
+    control.black_hole(true);
+    peer.send(text("into the dark")).await;
+    client.say("vanishes");
+    client.flush().await;
+    assert_eq!(
+        client.socket.queued_bytes(),
+        0,
+        "the writer believes it went out"
+    );
+    assert_eq!(control.bytes_out(), out);
+    assert!(control.bytes_swallowed() > 8);
+    assert_eq!(client.now().await, None);
+
+    // Whole frames vanished, so the stream is still in step and shows what was lost.
+    control.black_hole(false);
+    client.say("seen");
+    client.flush().await;
+    peer.expect_text("seen").await;
+    assert_eq!(client.next().await, Seen::Text("into the dark".into()));
+}
+
+#[actix_rt::test]
+async fn lifting_one_silence_leaves_the_other() {
+    let server = Server::start().await;
+    let (mut peer, mut client) = server.pair().await;
+    let control = client.socket.control().clone();
+    control.freeze_reads(true);
+    control.black_hole(true);
+    peer.send(text("x")).await;
+    control.black_hole(false);
+    assert_eq!(client.now().await, None);
+    control.freeze_reads(false);
+    assert_eq!(client.next().await, Seen::Text("x".into()));
+}
