@@ -308,7 +308,11 @@ impl<C: Clone> Requests<C> {
     /// Drops the rejoins of a connection that is gone: the next one starts anew.
     pub(super) fn forget_rejoins(&mut self) {
         self.entries.retain(|request| !request.rejoin);
-        self.ready = self.entries.iter().filter(|request| matches!(request.stage, Stage::Ready)).count();
+        self.ready = self
+            .entries
+            .iter()
+            .filter(|request| matches!(request.stage, Stage::Ready))
+            .count();
     }
 
     /// Gives every request the outcome that it has when nothing more is tried.

@@ -514,7 +514,10 @@ impl<C: Clone> Session<C> {
     /// The next thing to know, if it comes before anything to do: for a shell that must not
     /// fall behind while it still holds a frame.
     pub fn poll_event(&mut self) -> Option<Event<C>> {
-        match self.outputs.pop_front_if(|output| matches!(output, Output::Event(_)))? {
+        match self
+            .outputs
+            .pop_front_if(|output| matches!(output, Output::Event(_)))?
+        {
             Output::Event(event) => Some(event),
             Output::Dial(_) | Output::CloseTransport(_) => None,
         }
