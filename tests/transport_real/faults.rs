@@ -6,7 +6,7 @@ use std::time::Duration;
 use hubstorm::transport::Control;
 use tokio::io::AsyncWriteExt as _;
 
-use super::server::{Client, Seen, Server, encode, text};
+use super::server::{Client, LONG, Seen, Server, encode, text};
 
 #[actix_rt::test]
 async fn a_drop_is_a_fin_even_with_unread_bytes() {
@@ -90,7 +90,8 @@ async fn a_stalled_client_blocks_the_hub_and_goes_on_without_a_loss() {
     // The reader waits by now; lifting the stall must wake it.
     tokio::task::yield_now().await;
     control.freeze_reads(false);
-    assert_eq!(read.await.unwrap(), sent);
+    let read = tokio::time::timeout(LONG / 4, read).await;
+    assert_eq!(read.expect("the reader was not woken").unwrap(), sent);
 }
 
 #[actix_rt::test]

@@ -11,7 +11,7 @@ use hubstorm::transport::{Incoming, QueueError, ReadBuffer};
 use hubstorm::wire::close::Close;
 use tokio::io::AsyncWriteExt as _;
 
-use super::server::{Seen, Server, encode, text};
+use super::server::{LONG, Seen, Server, encode, text};
 
 #[actix_rt::test]
 async fn every_kind_of_message_goes_both_ways_unchanged() {
@@ -177,7 +177,7 @@ async fn one_busy_connection_does_not_keep_its_arbiter_for_itself() {
     });
     let mut shared = ReadBuffer::new();
     let (mut total, mut most) = (0, 0);
-    poll_fn(|cx| {
+    let turns = poll_fn(|cx| {
         let mut messages = 0;
         let ended = client.socket.poll_read(cx, &mut shared, &mut |_| {
             messages += 1;
@@ -191,8 +191,9 @@ async fn one_busy_connection_does_not_keep_its_arbiter_for_itself() {
         } else {
             Poll::Pending
         }
-    })
-    .await;
+    });
+    let turns = tokio::time::timeout(LONG, turns).await;
+    turns.expect("the reader was never woken again");
     assert!(most <= 8 * 65_536 / 1000 + 8, "{most} messages in one poll");
     drop(hub.await.unwrap());
 }
@@ -205,7 +206,7 @@ async fn a_reader_that_breaks_off_gets_the_rest_at_its_next_poll() {
     peer.raw(&bytes).await;
     let mut shared = ReadBuffer::new();
     let mut seen = Vec::new();
-    poll_fn(|cx| {
+    let turns = poll_fn(|cx| {
         let ended = client.socket.poll_read(cx, &mut shared, &mut |message| {
             if let Incoming::Text(text) = message {
                 seen.push(text.to_owned());
@@ -219,8 +220,9 @@ async fn a_reader_that_breaks_off_gets_the_rest_at_its_next_poll() {
         } else {
             Poll::Pending
         }
-    })
-    .await;
+    });
+    let turns = tokio::time::timeout(LONG, turns).await;
+    turns.expect("the reader was never woken again");
     assert_eq!(seen.concat(), "0123456789");
 }
 

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Longer than anything here takes; only a broken test waits for it.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(10);
 
 pub(crate) struct Server {
     listener: TcpListener,
@@ -44,7 +44,8 @@ impl Server {
     }
 
     pub(crate) async fn tcp(&self) -> TcpStream {
-        self.listener.accept().await.unwrap().0
+        let accepted = tokio::time::timeout(LONG, self.listener.accept()).await;
+        accepted.expect("nobody connected").unwrap().0
     }
 
     /// Accepts a connection and upgrades it to what it asks for.
@@ -201,7 +202,8 @@ impl Client {
 
     /// The next thing that happens.
     pub(crate) async fn next(&mut self) -> Seen {
-        poll_fn(|cx| self.poll(cx)).await
+        let seen = tokio::time::timeout(LONG, poll_fn(|cx| self.poll(cx))).await;
+        seen.expect("nothing happened on the connection")
     }
 
     /// What has happened by now, without waiting.
