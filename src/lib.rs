@@ -2,4 +2,5 @@
 //! speaks its client protocol.
 
 pub mod base;
+pub mod hub;
 pub mod wire;
