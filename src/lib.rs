@@ -2,6 +2,7 @@
 //! speaks its client protocol.
 
 pub mod base;
+pub mod hub;
 pub mod metrics;
 pub mod payload;
 pub mod protocol;

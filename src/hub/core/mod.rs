@@ -1,0 +1,30 @@
+//! The hub's protocol core: what frames mean. No sockets, no clock, no tasks.
+//!
+//! The shell (`hub::server`) feeds it decoded frames with the time, wakes the transports
+//! that [`Core::take_dirty`] names, lets them [`Core::drain`] their outboxes, and calls
+//! [`Core::handle_timeout`] at [`Core::next_deadline`].
+//!
+//! Read [`state`] for the tables, [`sessions`] for how sessions begin and end,
+//! [`requests`] for the frames, [`publish`] for the fan-out.
+
+pub(crate) mod acks;
+pub(crate) mod arena;
+pub(crate) mod groups;
+pub(crate) mod outbox;
+pub(crate) mod permissions;
+pub(crate) mod publish;
+pub(crate) mod publish_faults;
+pub(crate) mod recovery;
+pub(crate) mod requests;
+pub(crate) mod sessions;
+pub(crate) mod state;
+pub(crate) mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use arena::Key;
+pub(crate) use outbox::{End, Out};
+pub(crate) use permissions::Permissions;
+pub(crate) use sessions::Identity;
+pub(crate) use state::{Core, Settings};

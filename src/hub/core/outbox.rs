@@ -1,0 +1,220 @@
+//! What waits to be written to one transport, and how it is written.
+//!
+//! A waiting data message is 24 bytes and a share of the group's one encoded tail, however
+//! slow the receiver. Bytes are made only when the transport can take them.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::base::{AckId, SequenceId};
+use crate::hub::frame::{OpCode, write_header};
+use crate::wire::json;
+use crate::wire::{Ack, AckError, Downstream};
+
+/// Why a request was not executed: name and text of the ack's error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Nack {
+    pub(crate) name: &'static str,
+    pub(crate) message: &'static str,
+}
+
+/// Something to send.
+#[derive(Clone, Debug)]
+pub(crate) enum Out {
+    /// A data message: the shared tail and this receiver's sequence id (0: unnumbered).
+    Data { sequence_id: u64, tail: Rc<[u8]> },
+    /// A success ack.
+    Ack(AckId),
+    /// A failure ack.
+    Nack(AckId, &'static Nack),
+    /// Any other text frame, encoded.
+    Text(Box<[u8]>),
+    /// The answer to a `ping` frame.
+    Pong,
+    /// A WebSocket ping.
+    WebSocketPing,
+    /// The answer to a WebSocket ping.
+    WebSocketPong(Box<[u8]>),
+}
+
+/// How a transport shall be ended once its outbox is empty (a reset: at once).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// A close frame, then the closing handshake.
+    Close { code: u16, reason: &'static str },
+    /// TCP RST.
+    Reset,
+}
+
+/// Frames waiting for one transport.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    queue: VecDeque<Out>,
+    data_bytes: usize,
+}
+
+/// An empty queue that grew beyond this gives its memory back.
+const KEPT_CAPACITY: usize = 64;
+
+impl Outbox {
+    pub(crate) fn push(&mut self, out: Out) {
+        if let Out::Data { tail, .. } = &out {
+            self.data_bytes += tail.len();
+        }
+        self.queue.push_back(out);
+    }
+
+    /// Frames waiting.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Bytes of data messages waiting (shared tails counted in full).
+    pub(crate) fn data_bytes(&self) -> usize {
+        self.data_bytes
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Outbox::default();
+    }
+
+    /// Writes waiting frames to `out` until it holds `limit` bytes; returns (frames, acks).
+    pub(crate) fn drain(&mut self, out: &mut Vec<u8>, limit: usize) -> (u64, u64) {
+        let (mut frames, mut acks) = (0, 0);
+        while out.len() < limit {
+            let Some(next) = self.queue.pop_front() else {
+                break;
+            };
+            frames += 1;
+            match next {
+                Out::Data { sequence_id, tail } => {
+                    self.data_bytes -= tail.len();
+                    write_data(out, sequence_id, &tail);
+                }
+                Out::Ack(ack_id) => {
+                    acks += 1;
+                    write_ack(out, ack_id, None);
+                }
+                Out::Nack(ack_id, nack) => {
+                    acks += 1;
+                    write_ack(out, ack_id, Some(nack));
+                }
+                Out::Text(text) => {
+                    write_header(out, OpCode::Text, text.len());
+                    out.extend_from_slice(&text);
+                }
+                Out::Pong => write_text(out, |out| json::encode_downstream(&Downstream::Pong, out)),
+                Out::WebSocketPing => {
+                    frames -= 1;
+                    write_header(out, OpCode::Ping, 0);
+                }
+                Out::WebSocketPong(payload) => {
+                    frames -= 1;
+                    write_header(out, OpCode::Pong, payload.len());
+                    out.extend_from_slice(&payload);
+                }
+            }
+        }
+        if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
+            self.queue = VecDeque::new();
+        }
+        (frames, acks)
+    }
+}
+
+/// Head and tail of a data message as one text frame. The head is written first behind a
+/// header of the right size: its length is known from the number of digits.
+fn write_data(out: &mut Vec<u8>, sequence_id: u64, tail: &[u8]) {
+    const HEAD: usize = r#"{"type":"message""#.len();
+    const SEQUENCE: usize = r#","sequenceId":"#.len();
+    let id = (sequence_id != 0).then_some(SequenceId(sequence_id));
+    let head = HEAD + id.map_or(0, |id| SEQUENCE + id.0.ilog10() as usize + 1);
+    write_header(out, OpCode::Text, head + tail.len());
+    let start = out.len();
+    json::message_head(id, out);
+    debug_assert_eq!(out.len() - start, head);
+    out.extend_from_slice(tail);
+}
+
+fn write_ack(out: &mut Vec<u8>, ack_id: AckId, nack: Option<&Nack>) {
+    write_text(out, |out| {
+        json::encode_downstream(
+            &Downstream::Ack(Ack {
+                ack_id,
+                success: nack.is_none(),
+                error: nack.map(|nack| AckError {
+                    name: nack.name.into(),
+                    message: nack.message.into(),
+                }),
+            }),
+            out,
+        );
+    });
+}
+
+/// A text frame whose length is only known once it is written: all such frames are far
+/// below 64 KiB, so the two-byte length form fits, and moving them back is cheap.
+fn write_text(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    encode(out);
+    let length = out.len() - start;
+    write_header(out, OpCode::Text, length);
+    let header = out.len() - start - length;
+    out[start..].rotate_right(header);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drained(outs: impl IntoIterator<Item = Out>, limit: usize) -> (Vec<u8>, Outbox) {
+        let mut outbox = Outbox::default();
+        outs.into_iter().for_each(|out| outbox.push(out));
+        let mut bytes = Vec::new();
+        outbox.drain(&mut bytes, limit);
+        (bytes, outbox)
+    }
+
+    #[test]
+    fn each_frame_has_the_length_its_header_says() {
+        let tail: Rc<[u8]> = br#","from":"server","dataType":"text","data":"x"}"#[..].into();
+        for (id, head) in [
+            (0, r#"{"type":"message""#.to_owned()),
+            (9, r#"{"type":"message","sequenceId":9"#.to_owned()),
+            (10, r#"{"type":"message","sequenceId":10"#.to_owned()),
+            (
+                u64::MAX,
+                format!(r#"{{"type":"message","sequenceId":{}"#, u64::MAX),
+            ),
+        ] {
+            let (bytes, outbox) = drained(
+                [Out::Data {
+                    sequence_id: id,
+                    tail: tail.clone(),
+                }],
+                1,
+            );
+            assert_eq!((bytes[0], usize::from(bytes[1])), (0x81, bytes.len() - 2));
+            assert!(bytes[2..].starts_with(head.as_bytes()));
+            assert_eq!(outbox.data_bytes(), 0);
+        }
+        let nack = &Nack {
+            name: "Forbidden",
+            message: "a text long enough that the header of the frame needs its two byte length form, which is above 125",
+        };
+        let (bytes, _) = drained([Out::Nack(AckId(3), nack)], 1);
+        assert_eq!(bytes[..2], [0x81, 126]);
+        assert_eq!(
+            usize::from(bytes[2]) << 8 | usize::from(bytes[3]),
+            bytes.len() - 4
+        );
+        assert!(bytes[4..].starts_with(br#"{"type":"ack","ackId":3,"success":false"#));
+    }
+
+    #[test]
+    fn a_full_buffer_leaves_the_rest_waiting() {
+        let (bytes, outbox) = drained([Out::Ack(AckId(1)), Out::Ack(AckId(2))], 5);
+        assert!(bytes.windows(9).any(|w| w == b"\"ackId\":1"));
+        assert_eq!(outbox.len(), 1);
+    }
+}

@@ -1,0 +1,161 @@
+//! What a session may do, read from its role strings. Source: service "roles" pages.
+
+use std::collections::HashSet;
+
+/// Star characters allowed in one pattern. Source: wildcard group roles page.
+const STARS_MAX: usize = 5;
+/// Characters allowed in one pattern, patterns and literal grants per session, as the
+/// official emulator has them. Grants beyond are ignored.
+const PATTERN_CHARS_MAX: usize = 1024;
+const PATTERNS_MAX: usize = 10;
+const LITERALS_MAX: usize = 1000;
+
+/// For which groups one action is allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Grant {
+    all: bool,
+    literal: HashSet<Box<str>>,
+    patterns: Vec<Box<str>>,
+}
+
+impl Grant {
+    fn allows(&self, group: &str) -> bool {
+        self.all
+            || self.literal.contains(group)
+            || self.patterns.iter().any(|pattern| matches(pattern, group))
+    }
+}
+
+/// The permissions of one session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Permissions {
+    send: Grant,
+    join: Grant,
+}
+
+impl Permissions {
+    /// Everything: what an open hub (no access key, no token) grants.
+    pub(crate) fn all() -> Self {
+        Self::from_roles(["webpubsub.sendToGroup", "webpubsub.joinLeaveGroup"])
+    }
+
+    /// From role strings; unknown ones are ignored, as the official emulator does.
+    pub(crate) fn from_roles<'a>(roles: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut permissions = Permissions::default();
+        for role in roles {
+            let Some(role) = role.strip_prefix("webpubsub.") else {
+                continue;
+            };
+            let (action, group) = role
+                .split_once('.')
+                .map_or((role, None), |(action, group)| (action, Some(group)));
+            let (grant, is_pattern) = match action {
+                "sendToGroup" => (&mut permissions.send, false),
+                "joinLeaveGroup" => (&mut permissions.join, false),
+                "sendToGroups" => (&mut permissions.send, true),
+                "joinLeaveGroups" => (&mut permissions.join, true),
+                _ => continue,
+            };
+            match (group, is_pattern) {
+                (None, false) => grant.all = true,
+                (Some(group), false) if grant.literal.len() < LITERALS_MAX => {
+                    grant.literal.insert(group.into());
+                }
+                (Some(pattern), true)
+                    if grant.patterns.len() < PATTERNS_MAX
+                        && pattern.chars().count() <= PATTERN_CHARS_MAX
+                        && pattern.matches('*').count() <= STARS_MAX =>
+                {
+                    grant.patterns.push(pattern.into());
+                }
+                _ => {}
+            }
+        }
+        permissions
+    }
+
+    /// Whether publishing to `group` is allowed.
+    pub(crate) fn may_send(&self, group: &str) -> bool {
+        self.send.allows(group)
+    }
+
+    /// Whether joining and leaving `group` is allowed.
+    pub(crate) fn may_join(&self, group: &str) -> bool {
+        self.join.allows(group)
+    }
+}
+
+/// Wildcard match: `?` one character but `.`, `*` any run without `.`, `**` any run, `\`
+/// takes the next character literally. At most five stars, so the backtracking is bounded
+/// by length^5 in theory and linear in practice.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut chars = pattern.chars();
+    match chars.next() {
+        None => text.is_empty(),
+        Some('*') => {
+            let (rest, any) = match chars.as_str().strip_prefix('*') {
+                Some(rest) => (rest, true),
+                None => (chars.as_str(), false),
+            };
+            let mut tail = text;
+            loop {
+                if matches(rest, tail) {
+                    return true;
+                }
+                let mut left = tail.chars();
+                match left.next() {
+                    Some(c) if any || c != '.' => tail = left.as_str(),
+                    _ => return false,
+                }
+            }
+        }
+        Some('?') => {
+            let mut left = text.chars();
+            left.next().is_some_and(|c| c != '.') && matches(chars.as_str(), left.as_str())
+        }
+        Some(c) => {
+            let literal = if c == '\\' {
+                chars.next().unwrap_or(c)
+            } else {
+                c
+            };
+            text.strip_prefix(literal)
+                .is_some_and(|left| matches(chars.as_str(), left))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_grant_what_the_documentation_says() {
+        let none = Permissions::from_roles(["something.else", "webpubsub.unknown"]);
+        assert!(!none.may_send("g") && !none.may_join("g"));
+        let one =
+            Permissions::from_roles(["webpubsub.sendToGroup.a.b", "webpubsub.joinLeaveGroup"]);
+        assert!(one.may_send("a.b") && !one.may_send("a") && one.may_join("anything"));
+        assert!(Permissions::all().may_send("x") && Permissions::all().may_join("x"));
+    }
+
+    #[test]
+    fn patterns_match_as_documented() {
+        for (pattern, text, yes) in [
+            ("room.*", "room.1", true),
+            ("room.*", "room.1.2", false),
+            ("room.**", "room.1.2", true),
+            ("r?om", "room", true),
+            ("r?om", "r.om", false),
+            (r"a\*b", "a*b", true),
+            (r"a\*b", "axb", false),
+            ("*", "", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxbyy", false),
+        ] {
+            let role = format!("webpubsub.joinLeaveGroups.{pattern}");
+            let permissions = Permissions::from_roles([role.as_str()]);
+            assert_eq!(permissions.may_join(text), yes, "{pattern} {text}");
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Deliveries with faults armed: what goes wrong between a publish and one receiver.
+//!
+//! Each delivery is one opportunity for each fault of delivery, asked in a fixed order; a
+//! fault that withholds the delivery ends the list.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::arena::Key;
+use super::outbox::Out;
+use super::publish::Publication;
+use super::sessions::connection_text;
+use super::state::{Core, Timer};
+use crate::base::Time;
+use crate::hub::faults::{Damage, FaultKind, Fired, damaged};
+use crate::hub::truth::Incident;
+use crate::wire::Data;
+
+/// How long a delivery held back for `swap` waits for the one to change places with;
+/// after that it is delivered where it stands, and the fault tries again later.
+const HELD_MAX: Duration = Duration::from_secs(1);
+
+/// A delivery held back.
+pub(crate) struct Held {
+    kind: FaultKind,
+    fired: Fired,
+    publisher: Key,
+    group: Box<str>,
+    tail: Rc<[u8]>,
+    incident: Incident,
+}
+
+impl Core {
+    /// Delivers to one member, or does wrong by it.
+    pub(crate) fn deliver_faulty(
+        &mut self,
+        publication: &Publication<'_>,
+        user: Option<&str>,
+        member: Key,
+        tail: &Rc<[u8]>,
+    ) {
+        let Some(session) = self.sessions.get(member) else {
+            return;
+        };
+        let reliable = session.subprotocol.is_reliable();
+        if self.fault(FaultKind::Drop, publication, member, None) {
+            return;
+        }
+        if member == publication.publisher
+            && self.fault(FaultKind::SwallowEcho, publication, member, None)
+        {
+            return;
+        }
+        if reliable {
+            for (kind, withholds) in [(FaultKind::Omit, true), (FaultKind::SkipId, false)] {
+                let next = self.last_id(member) + 1;
+                if self.fault(kind, publication, member, Some(next)) {
+                    self.skip_id(member);
+                    if withholds {
+                        return;
+                    }
+                }
+            }
+        }
+        let tail = self
+            .spoilt_tail(publication, user, member)
+            .unwrap_or_else(|| tail.clone());
+        if let Some(last) = Some(self.last_id(member)).filter(|&last| last > 0)
+            && self.fault(FaultKind::ReuseId, publication, member, Some(last))
+        {
+            self.send_unqueued(member, last, &tail);
+            return;
+        }
+        if self.hold(publication, member, &tail) {
+            return;
+        }
+        let id = self.enqueue(member, &tail);
+        let id = (id != 0).then_some(id);
+        self.release_after(publication, member);
+        if self.fault(FaultKind::DuplicateNewId, publication, member, id) {
+            self.enqueue(member, &tail);
+        }
+        if self.fault(FaultKind::DuplicateSameId, publication, member, id) {
+            self.send_unqueued(member, id.unwrap_or(0), &tail);
+        }
+    }
+
+    /// What a publish brings to those who should not get it.
+    pub(crate) fn deliver_extra(
+        &mut self,
+        publication: &Publication<'_>,
+        user: Option<&str>,
+        members: &[Key],
+        tail: &Rc<[u8]>,
+    ) {
+        let &Publication {
+            publisher,
+            group,
+            now,
+            ..
+        } = publication;
+        if publication.no_echo
+            && members.contains(&publisher)
+            && self.fault(FaultKind::Echo, publication, publisher, None)
+        {
+            self.enqueue(publisher, tail);
+        }
+        if let Some(fired) = self.faults.fires(FaultKind::Misdeliver, Some(group), now) {
+            match self.outsider(fired, publisher, members) {
+                Some(outsider) => {
+                    let id = self.enqueue(outsider, tail);
+                    self.book(
+                        FaultKind::Misdeliver,
+                        publication,
+                        outsider,
+                        (id != 0).then_some(id),
+                    );
+                }
+                None => self.faults.refund(fired),
+            }
+        }
+        if !members.is_empty()
+            && let Some(fired) = self.faults.fires(FaultKind::Fabricate, Some(group), now)
+        {
+            let member = members[self.faults.draw(fired, members.len())];
+            let text: String = (0..48)
+                .map(|_| char::from(b'a' + self.faults.draw(fired, 26) as u8))
+                .collect();
+            let tail = self.tail(group, user, &Data::Text(text.into()));
+            let id = self.enqueue(member, &tail);
+            self.book(
+                FaultKind::Fabricate,
+                publication,
+                member,
+                (id != 0).then_some(id),
+            );
+        }
+    }
+
+    /// A session of the publisher's hub that is not a member.
+    fn outsider(&mut self, fired: Fired, publisher: Key, members: &[Key]) -> Option<Key> {
+        let hub = self.sessions.get(publisher)?.hub;
+        let from = self.faults.draw(fired, self.sessions.len());
+        self.sessions.find_from(from, |key, session| {
+            session.hub == hub && !members.contains(&key)
+        })
+    }
+
+    /// The delivery with a damaged payload or a wrong envelope, if a fault says so.
+    fn spoilt_tail(
+        &mut self,
+        publication: &Publication<'_>,
+        user: Option<&str>,
+        member: Key,
+    ) -> Option<Rc<[u8]>> {
+        let &Publication { group, data, .. } = publication;
+        let mut tail = None;
+        let next = Some(self.last_id(member) + 1);
+        for (kind, damage) in [
+            (FaultKind::Corrupt, Damage::Anywhere),
+            (FaultKind::CorruptHead, Damage::Head),
+            (FaultKind::CorruptTail, Damage::Tail),
+            (FaultKind::Truncate, Damage::Cut),
+        ] {
+            if let Some(fired) = self.faults.fires(kind, Some(group), publication.now) {
+                match damaged(data, damage, |bound| self.faults.draw(fired, bound)) {
+                    Some(damaged) => {
+                        tail = Some(self.tail(group, user, &damaged));
+                        self.book(kind, publication, member, next);
+                    }
+                    None => self.faults.refund(fired),
+                }
+            }
+        }
+        if self.fault(FaultKind::WrongGroup, publication, member, next) {
+            tail = Some(self.tail(&format!("{group}-wrong"), user, data));
+        }
+        if self.fault(FaultKind::WrongUser, publication, member, next) {
+            let wrong = format!("{}-wrong", user.unwrap_or("nobody"));
+            tail = Some(self.tail(group, Some(&wrong), data));
+        }
+        if self.fault(FaultKind::WrongType, publication, member, next) {
+            tail = Some(self.tail(group, user, &other_type(data)));
+        }
+        tail
+    }
+
+    /// Holds a delivery back for a swap, if one is due and none is held already.
+    fn hold(&mut self, publication: &Publication<'_>, member: Key, tail: &Rc<[u8]>) -> bool {
+        let now = publication.now;
+        let is_holding = self
+            .sessions
+            .get(member)
+            .and_then(|session| session.fault_state.as_deref())
+            .is_some_and(|state| state.held.is_some());
+        if is_holding {
+            return false;
+        }
+        for kind in [FaultKind::Swap, FaultKind::SwapPublishers] {
+            let Some(fired) = self.faults.fires(kind, Some(publication.group), now) else {
+                continue;
+            };
+            let held = Held {
+                kind,
+                fired,
+                publisher: publication.publisher,
+                group: publication.group.into(),
+                tail: tail.clone(),
+                incident: self.incident(publication, member, None),
+            };
+            if let Some(session) = self.sessions.get_mut(member) {
+                session.fault_state.get_or_insert_default().held = Some(held);
+            }
+            self.set_timer(now + HELD_MAX, Timer::ReleaseHeld { session: member });
+            return true;
+        }
+        false
+    }
+
+    /// After a delivery that may be the partner of the one held: sends that one now.
+    fn release_after(&mut self, publication: &Publication<'_>, member: Key) {
+        let Some(held) = self
+            .sessions
+            .get_mut(member)
+            .and_then(|session| session.fault_state.as_deref_mut())
+            .and_then(|state| {
+                state.held.take_if(|held| {
+                    let same_publisher = held.publisher == publication.publisher;
+                    match held.kind {
+                        FaultKind::Swap => same_publisher && *held.group == *publication.group,
+                        _ => !same_publisher,
+                    }
+                })
+            })
+        else {
+            return;
+        };
+        let id = self.enqueue(member, &held.tail);
+        let incident = Incident {
+            sequence_id: (id != 0).then_some(id),
+            ..held.incident
+        };
+        self.truth.fault(held.kind, publication.now, incident);
+    }
+
+    /// The delivery held for `session` waited long enough: it goes as it is.
+    pub(crate) fn release_held(&mut self, session: Key, now: Time) {
+        let _ = now;
+        let Some(held) = self
+            .sessions
+            .get_mut(session)
+            .and_then(|session| session.fault_state.as_deref_mut())
+            .and_then(|state| state.held.take())
+        else {
+            return;
+        };
+        self.faults.refund(held.fired);
+        self.enqueue(session, &held.tail);
+        self.end_overflowed();
+    }
+
+    fn last_id(&self, key: Key) -> u64 {
+        self.sessions.get(key).map_or(0, |session| session.last_id)
+    }
+
+    fn skip_id(&mut self, key: Key) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.last_id += 1;
+        }
+    }
+
+    /// Sends a data message that is not queued for replay.
+    fn send_unqueued(&mut self, key: Key, sequence_id: u64, tail: &Rc<[u8]>) {
+        if let Some(link) = self.sessions.get(key).and_then(|session| session.link) {
+            self.send(
+                link,
+                Out::Data {
+                    sequence_id,
+                    tail: tail.clone(),
+                },
+            );
+        }
+    }
+
+    /// Takes an opportunity for a fault of a delivery and books it if it fires.
+    fn fault(
+        &mut self,
+        kind: FaultKind,
+        publication: &Publication<'_>,
+        member: Key,
+        sequence_id: Option<u64>,
+    ) -> bool {
+        let fired = self
+            .faults
+            .fires(kind, Some(publication.group), publication.now)
+            .is_some();
+        if fired {
+            self.book(kind, publication, member, sequence_id);
+        }
+        fired
+    }
+
+    fn book(
+        &mut self,
+        kind: FaultKind,
+        publication: &Publication<'_>,
+        member: Key,
+        sequence_id: Option<u64>,
+    ) {
+        let incident = self.incident(publication, member, sequence_id);
+        self.truth.fault(kind, publication.now, incident);
+    }
+
+    fn incident(
+        &self,
+        publication: &Publication<'_>,
+        member: Key,
+        sequence_id: Option<u64>,
+    ) -> Incident {
+        let connection = |key| {
+            self.sessions
+                .get(key)
+                .map(|session| connection_text(session.id))
+        };
+        Incident {
+            connection: connection(member),
+            group: Some(publication.group.into()),
+            sequence_id,
+            publisher: connection(publication.publisher),
+            ack_id: publication.ack_id.map(|id| id.0),
+            ..Incident::default()
+        }
+    }
+}
+
+/// The same payload under another type's name, well-formed.
+fn other_type<'a>(data: &'a Data<'a>) -> Data<'a> {
+    match data {
+        Data::Json(text) => Data::Text(Cow::Borrowed(text)),
+        Data::Text(text) => Data::Binary(Cow::Borrowed(text.as_bytes())),
+        Data::Binary(bytes) => Data::Protobuf(Cow::Borrowed(bytes)),
+        Data::Protobuf(bytes) => Data::Binary(Cow::Borrowed(bytes)),
+    }
+}

@@ -1,0 +1,376 @@
+//! What each frame of a client does. Source: client-spec 3.
+
+use super::arena::Key;
+use super::outbox::{Nack, Out};
+use super::publish::Publication;
+use super::sessions::{connection_text, is_group_name};
+use super::state::{Core, Unacked};
+use crate::base::{AckId, SequenceId, Time};
+use crate::hub::config::EventHandler;
+use crate::hub::faults::FaultKind;
+use crate::hub::truth::Incident;
+use crate::wire::json;
+use crate::wire::{Data, MessageFrom, Upstream};
+
+const DUPLICATE: &Nack = &Nack {
+    name: "Duplicate",
+    message: "the request with this ackId has been executed before",
+};
+const FORBIDDEN: &Nack = &Nack {
+    name: "Forbidden",
+    message: "the connection has no role that allows this",
+};
+const BAD_GROUP: &Nack = &Nack {
+    name: "BadRequest",
+    message: "a group name has 1 to 1024 characters and is not only white space",
+};
+const BAD_EVENT: &Nack = &Nack {
+    name: "BadRequest",
+    message: "an event name is a letter followed by at most 127 letters, digits, '_', '.' or '-'",
+};
+const NO_HANDLER: &Nack = &Nack {
+    name: "InternalServerError",
+    message: "no event handler takes this event",
+};
+const FAILED: &Nack = &Nack {
+    name: "InternalServerError",
+    message: "the request could not be executed",
+};
+
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+struct Source {
+    link: Key,
+    session: Key,
+}
+
+/// Event names. Source: the official emulator.
+fn is_event_name(name: &str) -> bool {
+    name.len() <= 128
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+impl Core {
+    /// Executes one frame of a client.
+    pub(crate) fn frame(&mut self, link: Key, frame: Upstream<'_>, now: Time) {
+        let Some(session) = self
+            .links
+            .get(link)
+            .filter(|link| link.end.is_none())
+            .map(|link| link.session)
+        else {
+            return;
+        };
+        let from = Source { link, session };
+        match frame {
+            Upstream::SendToGroup {
+                group,
+                ack_id,
+                no_echo,
+                data,
+            } => {
+                self.truth.requests.send_to_group += 1;
+                self.send_to_group(from, &group, ack_id, no_echo, &data, now);
+            }
+            Upstream::SequenceAck { sequence_id } => {
+                self.truth.requests.sequence_ack += 1;
+                self.sequence_ack(session, sequence_id);
+            }
+            Upstream::JoinGroup { group, ack_id } => {
+                self.truth.requests.join_group += 1;
+                self.join_group(from, &group, ack_id, now);
+            }
+            Upstream::LeaveGroup { group, ack_id } => {
+                self.truth.requests.leave_group += 1;
+                self.leave_group(from, &group, ack_id, now);
+            }
+            Upstream::Event {
+                event,
+                ack_id,
+                data,
+            } => {
+                self.truth.requests.event += 1;
+                self.event(from, &event, ack_id, &data);
+            }
+            Upstream::Ping => {
+                self.truth.requests.ping += 1;
+                self.send(link, Out::Pong);
+            }
+        }
+        self.end_overflowed();
+    }
+
+    /// A request without an ackId is answered by nothing, whatever came of it.
+    fn nack(&mut self, from: Source, ack_id: Option<AckId>, nack: &'static Nack) {
+        if let Some(ack_id) = ack_id {
+            self.send(from.link, Out::Nack(ack_id, nack));
+        }
+    }
+
+    fn succeed(&mut self, from: Source, ack_id: Option<AckId>) {
+        if let Some(ack_id) = ack_id {
+            self.remember(from, ack_id);
+            self.send(from.link, Out::Ack(ack_id));
+        }
+    }
+
+    fn remember(&mut self, from: Source, ack_id: AckId) {
+        if let Some(session) = self.sessions.get_mut(from.session) {
+            session.acks.remember(ack_id);
+        }
+    }
+
+    fn was_executed(&self, from: Source, ack_id: Option<AckId>) -> bool {
+        ack_id.is_some_and(|ack_id| {
+            self.sessions
+                .get(from.session)
+                .is_some_and(|session| session.acks.contains(ack_id))
+        })
+    }
+
+    /// Answers requests that need no execution: repeated, badly named, or forbidden.
+    fn is_answered(
+        &mut self,
+        from: Source,
+        ack_id: Option<AckId>,
+        is_named: Result<(), &'static Nack>,
+        is_allowed: bool,
+    ) -> bool {
+        if self.was_executed(from, ack_id) {
+            self.truth.duplicates_answered += 1;
+            self.nack(from, ack_id, DUPLICATE);
+        } else if let Err(nack) = is_named {
+            self.truth.bad_requests += 1;
+            self.nack(from, ack_id, nack);
+        } else if !is_allowed {
+            self.truth.forbidden += 1;
+            self.nack(from, ack_id, FORBIDDEN);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn may_join(&self, from: Source, group: &str) -> bool {
+        self.sessions
+            .get(from.session)
+            .is_some_and(|session| session.permissions.may_join(group))
+    }
+
+    fn join_group(&mut self, from: Source, group: &str, ack_id: Option<AckId>, now: Time) {
+        let named = is_group_name(group).then_some(()).ok_or(BAD_GROUP);
+        let allowed = self.may_join(from, group);
+        if self.is_answered(from, ack_id, named, allowed) {
+            return;
+        }
+        if self
+            .faults
+            .fires(FaultKind::DenyJoin, Some(group), now)
+            .is_some()
+        {
+            self.request_incident(FaultKind::DenyJoin, from, group, ack_id, now);
+            self.nack(from, ack_id, FORBIDDEN);
+            return;
+        }
+        self.join(from.session, group);
+        self.succeed(from, ack_id);
+    }
+
+    fn leave_group(&mut self, from: Source, group: &str, ack_id: Option<AckId>, now: Time) {
+        let named = is_group_name(group).then_some(()).ok_or(BAD_GROUP);
+        let allowed = self.may_join(from, group);
+        if self.is_answered(from, ack_id, named, allowed) {
+            return;
+        }
+        let group_key = self
+            .sessions
+            .get(from.session)
+            .and_then(|session| self.groups.find(session.hub, group));
+        if let Some(group_key) = group_key {
+            let is_member = self
+                .sessions
+                .get(from.session)
+                .is_some_and(|session| session.groups.iter().any(|m| m.group == group_key));
+            if is_member
+                && self
+                    .faults
+                    .fires(FaultKind::IgnoreLeave, Some(group), now)
+                    .is_some()
+            {
+                self.request_incident(FaultKind::IgnoreLeave, from, group, ack_id, now);
+            } else {
+                self.groups
+                    .leave(&mut self.sessions, from.session, group_key);
+            }
+        }
+        self.succeed(from, ack_id);
+    }
+
+    fn send_to_group(
+        &mut self,
+        from: Source,
+        group: &str,
+        ack_id: Option<AckId>,
+        no_echo: bool,
+        data: &Data<'_>,
+        now: Time,
+    ) {
+        let named = is_group_name(group).then_some(()).ok_or(BAD_GROUP);
+        let allowed = self
+            .sessions
+            .get(from.session)
+            .is_some_and(|session| session.permissions.may_send(group));
+        let mut publication = Publication {
+            group,
+            data,
+            publisher: from.session,
+            no_echo,
+            ack_id,
+            now,
+        };
+        if self.faults.is_empty() {
+            if !self.is_answered(from, ack_id, named, allowed) {
+                self.publish(&publication);
+                self.succeed(from, ack_id);
+            }
+            return;
+        }
+        let repeated = self.was_executed(from, ack_id);
+        if repeated && self.fires(FaultKind::IgnoreDedupe, from, &publication) {
+            self.publish(&publication);
+            self.succeed(from, ack_id);
+            return;
+        }
+        if self.is_answered(from, ack_id, named, allowed) {
+            return;
+        }
+        if self.fires(FaultKind::Refuse, from, &publication) {
+            self.nack(from, ack_id, FAILED);
+            return;
+        }
+        if ack_id.is_some() {
+            if self.fires(FaultKind::FalseDuplicate, from, &publication) {
+                self.nack(from, ack_id, DUPLICATE);
+                return;
+            }
+            if self.fires(FaultKind::AckLie, from, &publication) {
+                self.succeed(from, ack_id);
+                return;
+            }
+            for (kind, nack) in [
+                (FaultKind::RefuseExecuted, FAILED),
+                (FaultKind::ForbidExecuted, FORBIDDEN),
+            ] {
+                if self.fires(kind, from, &publication) {
+                    self.publish(&publication);
+                    self.nack(from, ack_id, nack);
+                    return;
+                }
+            }
+        }
+        self.publish(&publication);
+        if let Some(id) = ack_id
+            && self.fires(FaultKind::LoseAck, from, &publication)
+        {
+            self.remember(from, id);
+            return;
+        }
+        self.succeed(from, ack_id);
+        if let Some(id) = ack_id {
+            // Far from every id that a counting client reaches.
+            publication.ack_id = Some(AckId(id.0.wrapping_add(1 << 62)));
+            if self.fires(FaultKind::AckUnsolicited, from, &publication)
+                && let Some(id) = publication.ack_id
+            {
+                self.send(from.link, Out::Ack(id));
+            }
+        }
+    }
+
+    /// Takes an opportunity for a fault of a publish and books it if it fires.
+    fn fires(&mut self, kind: FaultKind, from: Source, publication: &Publication<'_>) -> bool {
+        let fired = self
+            .faults
+            .fires(kind, Some(publication.group), publication.now)
+            .is_some();
+        if fired {
+            let (group, now) = (publication.group, publication.now);
+            self.request_incident(kind, from, group, publication.ack_id, now);
+        }
+        fired
+    }
+
+    fn request_incident(
+        &mut self,
+        kind: FaultKind,
+        from: Source,
+        group: &str,
+        ack_id: Option<AckId>,
+        now: Time,
+    ) {
+        let connection = self
+            .sessions
+            .get(from.session)
+            .map(|session| connection_text(session.id));
+        let incident = Incident {
+            group: Some(group.into()),
+            publisher: connection.clone(),
+            connection,
+            ack_id: ack_id.map(|id| id.0),
+            ..Incident::default()
+        };
+        self.truth.fault(kind, now, incident);
+    }
+
+    /// The built-in handler: the same payload back as a server message, then the ack.
+    fn event(&mut self, from: Source, event: &str, ack_id: Option<AckId>, data: &Data<'_>) {
+        let named = is_event_name(event).then_some(()).ok_or(BAD_EVENT);
+        if self.is_answered(from, ack_id, named, true) {
+            return;
+        }
+        match self.settings.handler {
+            EventHandler::None => {
+                self.truth.events_unhandled += 1;
+                self.nack(from, ack_id, NO_HANDLER);
+            }
+            EventHandler::Echo => {
+                self.scratch.clear();
+                json::message_tail(&MessageFrom::Server, data, &mut self.scratch);
+                let tail = self.scratch.as_slice().into();
+                self.enqueue(from.session, &tail);
+                self.succeed(from, ack_id);
+            }
+        }
+    }
+
+    /// Cumulative: frees everything up to the id; an id not sent yet frees everything, as
+    /// the official emulator does. Ignored on subprotocols without sequence ids.
+    fn sequence_ack(&mut self, session: Key, up_to: SequenceId) {
+        let keep_acked = self.faults.has(FaultKind::RecoveryRepeat);
+        let Some(session) = self.sessions.get_mut(session) else {
+            return;
+        };
+        while let Some(first) = session.unacked.front()
+            && first.sequence_id <= up_to.0
+            && let Some(acked) = session.unacked.pop_front()
+        {
+            session.unacked_bytes -= acked.tail.len();
+            if keep_acked {
+                remember_acked(session.fault_state.get_or_insert_default(), acked);
+            }
+        }
+        if session.unacked.is_empty() && session.unacked.capacity() > 64 {
+            session.unacked.shrink_to_fit();
+        }
+    }
+}
+
+fn remember_acked(state: &mut super::state::FaultState, acked: Unacked) {
+    if state.acked.len() == super::recovery::REPEATED_MAX {
+        state.acked.pop_front();
+    }
+    state.acked.push_back(acked);
+}

@@ -1,0 +1,241 @@
+//! The core's tables, and what the shell asks of them. How sessions live is in the other
+//! files of this folder, as further `impl Core` blocks.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rustc_hash::FxHashMap;
+use secrecy::SecretString;
+
+use super::acks::AckMemory;
+use super::arena::{Arena, Key};
+use super::groups::{Groups, Membership};
+use super::outbox::{End, Out, Outbox};
+use super::permissions::Permissions;
+use super::publish_faults::Held;
+use super::token::TokenMint;
+use crate::base::{Seed, Time};
+use crate::hub::config::EventHandler;
+use crate::hub::faults::{FaultPlan, FaultSpec};
+use crate::hub::truth::Truth;
+use crate::wire::Subprotocol;
+
+/// What the core needs to know at its start.
+pub(crate) struct Settings {
+    pub(crate) seed: Seed,
+    pub(crate) faults: Vec<FaultSpec>,
+    pub(crate) recovery_window: Duration,
+    pub(crate) handler: EventHandler,
+    pub(crate) access_key: Option<SecretString>,
+    /// The origin of the faults' `at=` times.
+    pub(crate) start: Time,
+}
+
+/// A data message that waits for its sequenceAck.
+#[derive(Clone)]
+pub(crate) struct Unacked {
+    pub(crate) sequence_id: u64,
+    pub(crate) tail: Rc<[u8]>,
+}
+
+/// One logical connection: what a connectionId names. Outlives its transports.
+pub(crate) struct Session {
+    pub(crate) id: u128,
+    pub(crate) hub: Key,
+    pub(crate) user: Option<Rc<str>>,
+    pub(crate) permissions: Rc<Permissions>,
+    pub(crate) subprotocol: Subprotocol,
+    pub(crate) groups: Vec<Membership>,
+    /// The transport, while there is one.
+    pub(crate) link: Option<Key>,
+    /// The last sequence id given; 0 before the first.
+    pub(crate) last_id: u64,
+    /// At most 1000 messages and 16 MiB; beyond, the session ends.
+    pub(crate) unacked: VecDeque<Unacked>,
+    pub(crate) unacked_bytes: usize,
+    pub(crate) acks: AckMemory,
+    /// Transports lost so far; tells an expiry timer whether it is still meant.
+    pub(crate) drops: u32,
+    /// `last_id` when the transport was lost: later messages were never sent.
+    pub(crate) last_id_at_drop: u64,
+    /// Set while faults need to remember something of this session.
+    pub(crate) fault_state: Option<Box<FaultState>>,
+}
+
+/// What faults remember of a session.
+#[derive(Default)]
+pub(crate) struct FaultState {
+    /// A delivery held back until the next one, to change places with it.
+    pub(crate) held: Option<Held>,
+    /// The last messages that were acknowledged, for a recovery that repeats them.
+    pub(crate) acked: VecDeque<Unacked>,
+}
+
+/// One transport.
+pub(crate) struct Link {
+    /// Its session; may be gone while the end is still being written.
+    pub(crate) session: Key,
+    pub(crate) outbox: Outbox,
+    pub(crate) end: Option<End>,
+    dirty: bool,
+}
+
+/// What shall happen at a time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Timer {
+    /// The recovery window of this session's Nth drop is over.
+    Expire { session: Key, drop: u32 },
+    /// A held delivery finds no partner to change places with.
+    ReleaseHeld { session: Key },
+}
+
+/// The whole state of the hub.
+pub(crate) struct Core {
+    pub(crate) settings: CoreSettings,
+    pub(crate) sessions: Arena<Session>,
+    pub(crate) by_id: FxHashMap<u128, Key>,
+    pub(crate) links: Arena<Link>,
+    pub(crate) groups: Groups,
+    pub(crate) faults: FaultPlan,
+    pub(crate) truth: Truth,
+    pub(crate) ids: ChaCha8Rng,
+    pub(crate) tokens: TokenMint,
+    /// Sessions found too full during a fan-out; ended after it.
+    pub(crate) overflowed: Vec<Key>,
+    pub(crate) scratch: Vec<u8>,
+    /// One entry per drop within the last recovery window, and per held delivery.
+    timers: BinaryHeap<Reverse<(Time, u64, Timer)>>,
+    timers_set: u64,
+    dirty: Vec<Key>,
+}
+
+/// The part of [`Settings`] that is asked later.
+pub(crate) struct CoreSettings {
+    pub(crate) recovery_window: Duration,
+    pub(crate) handler: EventHandler,
+}
+
+impl Core {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let seed = settings.seed;
+        Core {
+            sessions: Arena::new(),
+            by_id: FxHashMap::default(),
+            links: Arena::new(),
+            groups: Groups::new(),
+            faults: FaultPlan::new(settings.faults, seed, settings.start),
+            truth: Truth::new(seed.0),
+            ids: seed.stream("hub-connection-id", 0),
+            tokens: TokenMint::new(settings.access_key.as_ref(), seed),
+            overflowed: Vec::new(),
+            scratch: Vec::new(),
+            timers: BinaryHeap::new(),
+            timers_set: 0,
+            dirty: Vec::new(),
+            settings: CoreSettings {
+                recovery_window: settings.recovery_window,
+                handler: settings.handler,
+            },
+        }
+    }
+
+    /// Adds a transport for `session`.
+    pub(crate) fn attach(&mut self, session: Key) -> Key {
+        self.links.insert(Link {
+            session,
+            outbox: Outbox::default(),
+            end: None,
+            dirty: false,
+        })
+    }
+
+    /// Queues a frame to a transport, unless it is ending or gone.
+    pub(crate) fn send(&mut self, link_key: Key, out: Out) {
+        if let Some(link) = self.links.get_mut(link_key)
+            && link.end.is_none()
+        {
+            link.outbox.push(out);
+            if !link.dirty {
+                link.dirty = true;
+                self.dirty.push(link_key);
+            }
+        }
+    }
+
+    /// Ends a transport; the first end given counts. A reset throws away what waits.
+    pub(crate) fn end_link(&mut self, link_key: Key, end: End) {
+        if let Some(link) = self.links.get_mut(link_key)
+            && link.end.is_none()
+        {
+            if end == End::Reset {
+                link.outbox.clear();
+            }
+            link.end = Some(end);
+            if !link.dirty {
+                link.dirty = true;
+                self.dirty.push(link_key);
+            }
+        }
+    }
+
+    /// Moves the keys of the transports that have something new to do into `keys`.
+    pub(crate) fn take_dirty(&mut self, keys: &mut Vec<Key>) {
+        for &key in &self.dirty {
+            if let Some(link) = self.links.get_mut(key) {
+                link.dirty = false;
+            }
+        }
+        keys.append(&mut self.dirty);
+    }
+
+    /// Writes waiting frames of a transport to `out` until it holds `limit` bytes. With an
+    /// empty outbox, gives the transport's end if it has one.
+    pub(crate) fn drain(&mut self, link: Key, out: &mut Vec<u8>, limit: usize) -> Option<End> {
+        let link = self.links.get_mut(link)?;
+        let (frames, acks) = link.outbox.drain(out, limit);
+        self.truth.frames_sent += frames;
+        self.truth.acks_sent += acks;
+        (link.outbox.len() == 0).then(|| link.end.clone()).flatten()
+    }
+
+    /// Frames that wait for this transport; the shell stops reading from it above a bound.
+    pub(crate) fn waiting(&self, link: Key) -> usize {
+        self.links.get(link).map_or(0, |link| link.outbox.len())
+    }
+
+    pub(crate) fn set_timer(&mut self, at: Time, timer: Timer) {
+        self.timers_set += 1;
+        self.timers.push(Reverse((at, self.timers_set, timer)));
+    }
+
+    /// When [`Core::handle_timeout`] wants to be called; `None`: not at all.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.timers.peek().map(|Reverse((at, _, _))| *at)
+    }
+
+    /// Does what is due at `now`.
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        while let Some(Reverse((at, _, timer))) = self.timers.peek().copied()
+            && at <= now
+        {
+            self.timers.pop();
+            match timer {
+                Timer::Expire { session, drop } => self.expire(session, drop),
+                Timer::ReleaseHeld { session } => self.release_held(session, now),
+            }
+        }
+    }
+
+    /// What the hub has counted so far.
+    pub(crate) fn truth(&self) -> &Truth {
+        &self.truth
+    }
+
+    /// The counters, for the shell to book what only it sees.
+    pub(crate) fn truth_mut(&mut self) -> &mut Truth {
+        &mut self.truth
+    }
+}

@@ -1,0 +1,164 @@
+//! What the hub really did: counted where it happens, written as the truth file.
+//!
+//! Field names are stable: scripts and the selftest read them. Counters start at 0 with
+//! the hub and go on across [`crate::hub::Hub::restart`].
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::faults::FaultKind;
+use crate::base::Time;
+
+/// Fault incidents kept in detail; later ones are only counted.
+pub const INCIDENTS_MAX: usize = 10_000;
+
+/// The hub's own account of a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Truth {
+    /// Always `hubstorm.truth/1`.
+    pub schema: &'static str,
+    /// The seed of ids and faults.
+    pub seed: u64,
+    /// New sessions opened (a WebSocket with a new connectionId).
+    pub connections_accepted: u64,
+    /// Connect requests refused, by HTTP status.
+    pub connections_refused: BTreeMap<u16, u64>,
+    /// Recoveries that continued a session.
+    pub recoveries_accepted: u64,
+    /// Recoveries answered with close 1008, by reason: `unknown_session`, `bad_token`,
+    /// `not_reliable`, `fault`.
+    pub recoveries_refused: BTreeMap<&'static str, u64>,
+    /// Transports that ended without ending their session (it stayed recoverable).
+    pub transports_dropped: u64,
+    /// Transports cut because their peer was silent for two keep-alive periods.
+    pub ping_timeouts: u64,
+    /// Sessions whose recovery window ran out.
+    pub sessions_expired: u64,
+    /// Sessions ended because 1000 messages or 16 MiB waited for their sequenceAck.
+    pub sessions_overflowed: u64,
+    /// Non-reliable sessions ended because their transport was too slow.
+    pub sessions_slow: u64,
+    /// Sessions ended by the hub for a protocol violation of the client.
+    pub sessions_violated: u64,
+    /// Sessions ended by the client: close 1000, or any drop when not reliable.
+    pub sessions_ended_by_client: u64,
+    /// Sessions ended by a restart, a stop or a recovery fault.
+    pub sessions_killed: u64,
+    /// Times that all state was thrown away.
+    pub restarts: u64,
+    /// Frames received, by kind.
+    pub requests: Requests,
+    /// Publishes fanned out, also to no member at all.
+    pub publishes_executed: u64,
+    /// Requests answered with `Duplicate` because they had been executed.
+    pub duplicates_answered: u64,
+    /// Requests refused for want of a role.
+    pub forbidden: u64,
+    /// Requests refused with `BadRequest` for a bad name.
+    pub bad_requests: u64,
+    /// Events that no handler took.
+    pub events_unhandled: u64,
+    /// Deliveries an honest hub makes for the executed publishes: per publish its group's
+    /// members, less the sender with noEcho.
+    pub deliveries_owed: u64,
+    /// Data messages given a sequence id and queued to a session; faults included.
+    pub deliveries_numbered: u64,
+    /// Data messages queued to sessions without sequence ids.
+    pub deliveries_unnumbered: u64,
+    /// Data messages sent again by recoveries.
+    pub deliveries_replayed: u64,
+    /// WebSocket messages handed to transports: data, acks, system, pongs.
+    pub frames_sent: u64,
+    /// Of these, acks.
+    pub acks_sent: u64,
+    /// Faults committed, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// The first [`INCIDENTS_MAX`] faults in detail.
+    pub incidents: Vec<Incident>,
+    /// Faults beyond these, counted only.
+    pub incidents_not_kept: u64,
+}
+
+/// Frames received, by kind.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Requests {
+    /// `joinGroup`.
+    pub join_group: u64,
+    /// `leaveGroup`.
+    pub leave_group: u64,
+    /// `sendToGroup`.
+    pub send_to_group: u64,
+    /// `event`.
+    pub event: u64,
+    /// `sequenceAck`.
+    pub sequence_ack: u64,
+    /// `ping` frames (not WebSocket pings).
+    pub ping: u64,
+    /// Frames that were none of these; each ended its session.
+    pub malformed: u64,
+}
+
+/// One committed fault.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Incident {
+    /// The fault's name.
+    pub kind: &'static str,
+    /// Microseconds since the hub's clock origin.
+    pub time_us: u64,
+    /// The connection that suffered it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
+    /// The group of the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The sequence id that was misused, or that carried the fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence_id: Option<u64>,
+    /// The connection that published the message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher: Option<String>,
+    /// The ackId of the publish or other request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ack_id: Option<u64>,
+}
+
+impl Truth {
+    /// The counters of a hub that has done nothing yet.
+    pub(crate) fn new(seed: u64) -> Self {
+        Truth {
+            schema: "hubstorm.truth/1",
+            seed,
+            ..Truth::default()
+        }
+    }
+
+    /// How often the hub committed `kind`.
+    pub fn fault_count(&self, kind: FaultKind) -> u64 {
+        self.faults.get(kind.name()).copied().unwrap_or(0)
+    }
+
+    /// Books a committed fault.
+    pub(crate) fn fault(&mut self, kind: FaultKind, now: Time, incident: Incident) {
+        *self.faults.entry(kind.name()).or_default() += 1;
+        if self.incidents.len() < INCIDENTS_MAX {
+            self.incidents.push(Incident {
+                kind: kind.name(),
+                time_us: now.as_micros(),
+                ..incident
+            });
+        } else {
+            self.incidents_not_kept += 1;
+        }
+    }
+
+    /// Books a refused connect request.
+    pub(crate) fn refused(&mut self, status: u16) {
+        *self.connections_refused.entry(status).or_default() += 1;
+    }
+
+    /// Books a refused recovery.
+    pub(crate) fn recovery_refused(&mut self, reason: &'static str) {
+        *self.recoveries_refused.entry(reason).or_default() += 1;
+    }
+}
