@@ -2,8 +2,10 @@
 //! speaks its client protocol.
 
 pub mod base;
+pub mod generator;
 pub mod metrics;
 pub mod payload;
+pub mod report;
 pub mod scenario;
 pub mod verify;
 pub mod wire;
