@@ -60,16 +60,22 @@ impl GeneratorFacts {
         let mut facts = GeneratorFacts {
             schedule_lag_p99_us: schedule.unwrap_or(0),
             loop_lag_p99_us: loop_lag.unwrap_or(0),
-            latencies_clipped: snapshot
-                .pools
-                .iter()
-                .map(|pool| pool.latency.clipped)
-                .sum(),
+            latencies_clipped: snapshot.pools.iter().map(|pool| pool.latency.clipped).sum(),
             ..GeneratorFacts::default()
         };
         let mut why = Vec::new();
-        lag_over(&mut why, "schedule lag", &snapshot.schedule_lag, SCHEDULE_LAG_P99_MAX_US);
-        lag_over(&mut why, "loop lag", &snapshot.loop_lag, LOOP_LAG_P99_MAX_US);
+        lag_over(
+            &mut why,
+            "schedule lag",
+            &snapshot.schedule_lag,
+            SCHEDULE_LAG_P99_MAX_US,
+        );
+        lag_over(
+            &mut why,
+            "loop lag",
+            &snapshot.loop_lag,
+            LOOP_LAG_P99_MAX_US,
+        );
         if let Some((sampler, last)) = sampler.and_then(|s| Some((s, s.last()?))) {
             facts.cpu_s = last.cpu_s;
             facts.peak_rss_bytes = last.peak_rss_bytes;

@@ -90,12 +90,31 @@ mod tests {
     #[test]
     fn names_follow_the_conventions_that_dashboards_rely_on() {
         for metric in ALL {
-            let Metric { name, kind, labels, help } = *metric;
-            assert!(name.starts_with("hubstorm_") || name.starts_with("process_"), "{name}");
-            assert_eq!(kind == MetricType::COUNTER, name.ends_with("_total"), "{name}");
-            assert!(kind != MetricType::HISTOGRAM || name.ends_with("_seconds"), "{name}");
+            let Metric {
+                name,
+                kind,
+                labels,
+                help,
+            } = *metric;
+            assert!(
+                name.starts_with("hubstorm_") || name.starts_with("process_"),
+                "{name}"
+            );
+            assert_eq!(
+                kind == MetricType::COUNTER,
+                name.ends_with("_total"),
+                "{name}"
+            );
+            assert!(
+                kind != MetricType::HISTOGRAM || name.ends_with("_seconds"),
+                "{name}"
+            );
             assert!(labels.len() <= 3 && help.ends_with('.'), "{name}");
-            assert_eq!(ALL.iter().filter(|other| other.name == name).count(), 1, "{name}");
+            assert_eq!(
+                ALL.iter().filter(|other| other.name == name).count(),
+                1,
+                "{name}"
+            );
         }
     }
 }

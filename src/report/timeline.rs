@@ -35,7 +35,7 @@ pub struct TimelinePoint {
 
 impl TimelinePoint {
     /// Joins this point with the one after it.
-    fn join(&mut self, later: &TimelinePoint) {
+    pub(super) fn join(&mut self, later: &TimelinePoint) {
         self.t_s = later.t_s;
         self.connected = later.connected;
         self.published += later.published;
@@ -178,8 +178,15 @@ mod tests {
         snapshot.pools[0].connections.connected = 7;
         count(&mut snapshot, 900);
         let second = timeline.push(2.0, &snapshot, 3);
-        assert_eq!((second.published, second.delivered, second.violations), (1, 2, 3));
-        assert_eq!(second.delivery_p99, Some(900), "the slow one was a second ago");
+        assert_eq!(
+            (second.published, second.delivered, second.violations),
+            (1, 2, 3)
+        );
+        assert_eq!(
+            second.delivery_p99,
+            Some(900),
+            "the slow one was a second ago"
+        );
         assert_eq!(timeline.push(3.0, &snapshot, 3).delivery_p50, None);
         assert_eq!(timeline.connected_peak(), 9);
         assert_eq!(timeline.finish().len(), 3);

@@ -56,7 +56,10 @@ fn every_metric_of_the_table_is_there_from_the_start_with_its_labels() {
         assert!(!lines.is_empty(), "{} has no sample", metric.name);
         for line in lines {
             for label in metric.labels {
-                assert!(line.contains(&format!("{label}=\"")), "{line} lacks {label}");
+                assert!(
+                    line.contains(&format!("{label}=\"")),
+                    "{line} lacks {label}"
+                );
             }
         }
     }
@@ -81,7 +84,14 @@ fn buckets_count_and_sum_tell_one_story() {
         samples[series.as_str()]
     };
     assert_eq!(
-        [at("0.0005"), at("0.1"), at("0.25"), at("5"), at("60"), at("+Inf")],
+        [
+            at("0.0005"),
+            at("0.1"),
+            at("0.25"),
+            at("5"),
+            at("60"),
+            at("+Inf")
+        ],
         [1.0, 1.0, 3.0, 4.0, 4.0, 5.0],
         "exactly 250 ms belong to le=0.25"
     );
@@ -105,14 +115,26 @@ fn a_number_counted_is_the_number_shown() {
     let page = render(&state.shared()).unwrap();
     let samples = samples(&page);
     for (series, value) in [
-        (r#"hubstorm_connections{pool="talkers",state="recovering"}"#, 3.0),
-        (r#"hubstorm_disconnects_total{cause="injected",pool="talkers"}"#, 12.0),
+        (
+            r#"hubstorm_connections{pool="talkers",state="recovering"}"#,
+            3.0,
+        ),
+        (
+            r#"hubstorm_disconnects_total{cause="injected",pool="talkers"}"#,
+            12.0,
+        ),
         (r#"hubstorm_outstanding_publishes{pool="talkers"}"#, 5.0),
         (r#"hubstorm_chaos_injections_total{kind="reset"}"#, 12.0),
         (r#"hubstorm_violations_total{kind="lost"}"#, 2.0),
         (r#"hubstorm_unknown_total{kind="foreign"}"#, 1.0),
-        (r#"hubstorm_delivery_pairs{state="expected"}"#, 9_007_199_254_740_991.0),
-        (r#"hubstorm_run_info{run_id="01",scenario="quick \"start\"",seed="7"}"#, 1.0),
+        (
+            r#"hubstorm_delivery_pairs{state="expected"}"#,
+            9_007_199_254_740_991.0,
+        ),
+        (
+            r#"hubstorm_run_info{run_id="01",scenario="quick \"start\"",seed="7"}"#,
+            1.0,
+        ),
     ] {
         // Labels keep the order of the table.
         let series = series.to_owned();
