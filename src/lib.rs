@@ -2,10 +2,12 @@
 //! speaks its client protocol.
 
 pub mod base;
+pub mod generator;
 pub mod hub;
 pub mod metrics;
 pub mod payload;
 pub mod protocol;
+pub mod report;
 pub mod scenario;
 pub mod transport;
 pub mod verify;

@@ -9,7 +9,10 @@ use crate::scenario::ChaosKind;
 macro_rules! counters {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+        #[derive(
+            Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize,
+        )]
+        #[serde(default)]
         pub struct $name {
             $($(#[$doc])* pub $field: u64,)*
         }
@@ -141,6 +144,9 @@ pub struct Snapshot {
     pub chaos: [u64; ChaosKind::ALL.len()],
     /// How late the schedule's work was taken up after its intended time, µs.
     pub schedule_lag: Option<Histogram<u64>>,
+    /// How much later than asked a short sleep on an arbiter ended, µs: the arbiter's own
+    /// slowness.
+    pub loop_lag: Option<Histogram<u64>>,
 }
 
 impl Snapshot {
@@ -160,10 +166,15 @@ impl Snapshot {
         for (mine, theirs) in self.chaos.iter_mut().zip(&other.chaos) {
             *mine += theirs;
         }
-        if let Some(lag) = &other.schedule_lag {
-            // Same bounds everywhere, so adding cannot fail.
-            let added = self.schedule_lag.get_or_insert_with(histogram).add(lag);
-            debug_assert!(added.is_ok());
+        for (mine, theirs) in [
+            (&mut self.schedule_lag, &other.schedule_lag),
+            (&mut self.loop_lag, &other.loop_lag),
+        ] {
+            if let Some(lag) = theirs {
+                // Same bounds everywhere, so adding cannot fail.
+                let added = mine.get_or_insert_with(histogram).add(lag);
+                debug_assert!(added.is_ok());
+            }
         }
     }
 

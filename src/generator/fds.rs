@@ -1,0 +1,88 @@
+//! Open files: how many a scenario needs, and making sure they may be opened.
+//!
+//! A run that dies of `EMFILE` in the middle of a storm has measured nothing, so it is
+//! refused before anything starts, with the numbers.
+
+use rlimit::Resource;
+
+use crate::scenario::{Scenario, TargetSpec};
+
+/// Files open besides sockets: logs, results, runtimes, epoll, the metrics endpoint.
+const FDS_BASE: u64 = 128;
+/// One in this many clients may for a moment hold its dying socket and the next one.
+const OVERLAP_ONE_IN: u64 = 4;
+
+/// Why the clients of a scenario do not fit into this process.
+#[derive(Debug, thiserror::Error)]
+pub enum FdError {
+    /// The hard limit is too low, and only an administrator can raise it.
+    #[error(
+        "the scenario needs {needed} open files but this process may open {hard} at the most: \
+         raise the hard limit (`ulimit -Hn {needed}`) or run fewer clients (`--scale`)"
+    )]
+    TooFew {
+        /// Open files needed.
+        needed: u64,
+        /// The hard limit.
+        hard: u64,
+    },
+    /// The limit could not be read or raised.
+    #[error("cannot raise the limit of open files to {needed}: {source}")]
+    Limit {
+        /// Open files needed.
+        needed: u64,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// How many files a run of `scenario` may have open at once: a socket per client, two with
+/// the embedded hub (both ends are here), a quarter of them again for sockets that overlap
+/// while clients reconnect, and a base.
+pub fn needed_fds(scenario: &Scenario) -> u64 {
+    let ends = match scenario.target {
+        TargetSpec::Embedded { .. } => 2,
+        _ => 1,
+    };
+    let sockets = u64::from(scenario.clients()) * ends;
+    sockets + sockets / OVERLAP_ONE_IN + FDS_BASE
+}
+
+/// Raises the soft limit of open files to `needed` if it is lower, and returns the limit
+/// now in force.
+///
+/// # Errors
+/// The hard limit is below `needed`, or the system refuses: nothing should be started.
+pub fn ensure_fds(needed: u64) -> Result<u64, FdError> {
+    let failed = |source| FdError::Limit { needed, source };
+    let (soft, hard) = rlimit::getrlimit(Resource::NOFILE).map_err(failed)?;
+    if soft >= needed {
+        return Ok(soft);
+    }
+    if hard < needed {
+        return Err(FdError::TooFew { needed, hard });
+    }
+    rlimit::setrlimit(Resource::NOFILE, needed, hard).map_err(failed)?;
+    Ok(needed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_cannot_fit_is_refused_with_the_number() {
+        let (_, hard) = rlimit::getrlimit(Resource::NOFILE).unwrap();
+        if hard == u64::MAX {
+            return; // unlimited: nothing can be too many here
+        }
+        let error = ensure_fds(hard + 1).unwrap_err().to_string();
+        assert!(error.contains(&(hard + 1).to_string()), "{error}");
+        assert!(error.contains("ulimit"), "{error}");
+    }
+
+    #[test]
+    fn what_fits_is_granted() {
+        assert!(ensure_fds(64).unwrap() >= 64);
+    }
+}

@@ -1,0 +1,156 @@
+//! The judgement: was this process itself the bottleneck?
+//!
+//! Only what falsifies a measurement counts: work taken up late. High CPU use alone does
+//! not, because with the embedded hub the process serves both sides and may well use every
+//! core and still be on time. Bounds are wide enough for a busy two-core CI machine; a
+//! scenario that wants better says so with a threshold on `generator.*`.
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::sample::Sampler;
+use crate::metrics::Snapshot;
+
+/// The 99th percentile of schedule lag (intended minus actual send time) above which
+/// latencies say more about this process than about the hub, µs.
+pub const SCHEDULE_LAG_P99_MAX_US: u64 = 250_000;
+/// The 99th percentile of loop lag (overshoot of a short sleep on an arbiter) above which
+/// clients read and answer too late to be judged, µs.
+pub const LOOP_LAG_P99_MAX_US: u64 = 500_000;
+/// The share of the open-files limit above which new connections fail for our own reasons.
+pub const FDS_SHARE_MAX: f64 = 0.98;
+/// Fewer samples than this say nothing about a 99th percentile.
+pub const LAG_SAMPLES_MIN: u64 = 100;
+
+/// What the generator used, and whether it was the bottleneck.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct GeneratorFacts {
+    /// CPU time used, s.
+    pub cpu_s: f64,
+    /// The most resident memory, bytes.
+    pub peak_rss_bytes: u64,
+    /// The most open files.
+    pub fds_peak: u64,
+    /// 99th percentile of schedule lag, µs; 0 when nothing was scheduled.
+    pub schedule_lag_p99_us: u64,
+    /// Whether the generator itself was the bottleneck.
+    pub saturated: bool,
+    /// The signals that say so, each with value and bound; empty when not saturated.
+    pub why: String,
+    /// 99th percentile of loop lag over all arbiters, µs; 0 when it was not measured.
+    #[serde(default)]
+    pub loop_lag_p99_us: u64,
+    /// Time that threads waited for a core, summed over all threads, s.
+    #[serde(default)]
+    pub run_delay_s: f64,
+    /// Cores the process was allowed to use.
+    #[serde(default)]
+    pub cores_allowed: f64,
+    /// Latencies too long for the histograms (over one hour), recorded as one hour.
+    #[serde(default)]
+    pub latencies_clipped: u64,
+}
+
+impl GeneratorFacts {
+    /// Judges a run, or the part of it so far, from the samples and the merged numbers.
+    /// Without samples (no procfs) only the lags are judged.
+    pub fn judge(sampler: Option<&Sampler>, snapshot: &Snapshot) -> Self {
+        let schedule = p99(snapshot.schedule_lag.as_ref());
+        let loop_lag = p99(snapshot.loop_lag.as_ref());
+        let mut facts = GeneratorFacts {
+            schedule_lag_p99_us: schedule.unwrap_or(0),
+            loop_lag_p99_us: loop_lag.unwrap_or(0),
+            latencies_clipped: snapshot.pools.iter().map(|pool| pool.latency.clipped).sum(),
+            ..GeneratorFacts::default()
+        };
+        let mut why = Vec::new();
+        lag_over(
+            &mut why,
+            "schedule lag",
+            &snapshot.schedule_lag,
+            SCHEDULE_LAG_P99_MAX_US,
+        );
+        lag_over(
+            &mut why,
+            "loop lag",
+            &snapshot.loop_lag,
+            LOOP_LAG_P99_MAX_US,
+        );
+        if let Some((sampler, last)) = sampler.and_then(|s| Some((s, s.last()?))) {
+            facts.cpu_s = last.cpu_s;
+            facts.peak_rss_bytes = last.peak_rss_bytes;
+            facts.run_delay_s = last.run_delay_s;
+            facts.cores_allowed = last.cores_allowed;
+            facts.fds_peak = sampler.fds_peak();
+            if facts.fds_peak as f64 > last.fds_max as f64 * FDS_SHARE_MAX {
+                why.push(format!(
+                    "open files {} of {} allowed",
+                    facts.fds_peak, last.fds_max
+                ));
+            }
+        }
+        facts.saturated = !why.is_empty();
+        facts.why = why.join("; ");
+        facts
+    }
+}
+
+/// The 99th percentile of a lag histogram, if there is one with samples.
+fn p99(lag: Option<&Histogram<u64>>) -> Option<u64> {
+    lag.filter(|lag| !lag.is_empty())
+        .map(|lag| lag.value_at_quantile(0.99))
+}
+
+/// Adds a line when enough samples show a 99th percentile over its bound.
+fn lag_over(why: &mut Vec<String>, name: &str, lag: &Option<Histogram<u64>>, bound_us: u64) {
+    if let Some(lag) = lag
+        && lag.len() >= LAG_SAMPLES_MIN
+        && lag.value_at_quantile(0.99) > bound_us
+    {
+        why.push(format!(
+            "{name} p99 {:.0} ms > {:.0} ms",
+            lag.value_at_quantile(0.99) as f64 / 1e3,
+            bound_us as f64 / 1e3
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::latency::histogram;
+
+    fn lag(micros: u64, samples: u64) -> Option<Histogram<u64>> {
+        let mut lag = histogram();
+        lag.record_n(micros, samples).unwrap();
+        Some(lag)
+    }
+
+    #[test]
+    fn a_generator_behind_its_schedule_is_named_with_value_and_bound() {
+        let mut snapshot = Snapshot::new(1);
+        snapshot.schedule_lag = lag(300_000, 1000);
+        let facts = GeneratorFacts::judge(None, &snapshot);
+        assert!(facts.saturated);
+        assert_eq!(facts.why, "schedule lag p99 300 ms > 250 ms");
+    }
+
+    #[test]
+    fn a_healthy_or_hardly_measured_run_is_not_accused() {
+        let mut snapshot = Snapshot::new(1);
+        snapshot.schedule_lag = lag(20_000, 1000);
+        snapshot.loop_lag = lag(900_000, 10);
+        let facts = GeneratorFacts::judge(None, &snapshot);
+        assert!(!facts.saturated && facts.why.is_empty(), "{facts:?}");
+        assert!(facts.schedule_lag_p99_us.abs_diff(20_000) < 100);
+    }
+
+    #[test]
+    fn what_the_process_used_comes_from_its_samples() {
+        let mut sampler = Sampler::new().unwrap();
+        sampler.sample(crate::base::Time::ZERO).unwrap();
+        let facts = GeneratorFacts::judge(Some(&sampler), &Snapshot::new(1));
+        assert!(facts.peak_rss_bytes > 100_000 && facts.fds_peak > 0);
+        assert!(facts.cores_allowed >= 1.0 && !facts.saturated);
+    }
+}

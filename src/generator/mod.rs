@@ -1,0 +1,13 @@
+//! The load generator's own health: is a bad number the hub's doing or ours?
+//!
+//! [`sample`] reads procfs once a second, [`health`] judges the run from all samples and
+//! says with which bound, [`fds`] checks before the start that the clients fit into the
+//! process's open files. Nothing here knows clients, hub or verifier.
+
+pub mod fds;
+pub mod health;
+pub mod sample;
+
+pub use fds::{FdError, ensure_fds, needed_fds};
+pub use health::GeneratorFacts;
+pub use sample::{Sample, Sampler};

@@ -1,0 +1,124 @@
+//! From a finished run to its result.
+
+use serde_json::Value;
+
+use super::latency::LatencyTable;
+use super::results::{
+    Clients, Ledger, PoolClients, PoolResult, Publishes, Results, RunInfo, SCHEMA, Verdict,
+};
+use super::threshold;
+use super::timeline::TimelinePoint;
+use super::verdict::{self, Circumstances};
+use crate::generator::GeneratorFacts;
+use crate::metrics::Snapshot;
+use crate::scenario::{ChaosKind, Scenario};
+use crate::verify::Verification;
+
+/// Everything a run ends with.
+#[derive(Debug)]
+pub struct RunFacts<'a> {
+    /// Which run.
+    pub run: RunInfo,
+    /// What it was to do.
+    pub scenario: &'a Scenario,
+    /// The final totals.
+    pub snapshot: &'a Snapshot,
+    /// The most clients connected at once.
+    pub connected_peak: u64,
+    /// What verification ended with.
+    pub verification: &'a Verification,
+    /// What the embedded hub says it did.
+    pub hub_truth: Option<Value>,
+    /// The run second by second.
+    pub timeline: Vec<TimelinePoint>,
+    /// What the generator used.
+    pub generator: GeneratorFacts,
+    /// Whether a person ended it early.
+    pub interrupted: bool,
+    /// Why the target could not be reached, when it could not.
+    pub unreachable: Option<String>,
+    /// What broke in this program (an actor panicked), one sentence each.
+    pub failures: Vec<String>,
+}
+
+impl Results {
+    /// Puts the result together, checks the thresholds and decides.
+    pub fn build(facts: RunFacts<'_>) -> Results {
+        let RunFacts {
+            scenario,
+            snapshot,
+            verification,
+            ..
+        } = facts;
+        let total = snapshot.total();
+        let mut results = Results {
+            schema: SCHEMA.into(),
+            run: facts.run,
+            verdict: Verdict::Inconclusive,
+            exit_code: 0,
+            reasons: Vec::new(),
+            thresholds: Vec::new(),
+            clients: Clients {
+                planned: scenario.clients().into(),
+                connected_peak: facts.connected_peak,
+                counts: total.clients,
+            },
+            publish: Publishes {
+                counts: total.publish,
+                outstanding: total.outstanding,
+            },
+            promise: scenario.promise.name().into(),
+            delivery: Ledger::new(&verification.delivery, &total.delivery),
+            violations: (&verification.violations).into(),
+            permitted: (&verification.permitted).into(),
+            unknown: (&verification.unknown).into(),
+            verifier: (&verification.verifier).into(),
+            latency: LatencyTable::of(&total.latency),
+            chaos: ChaosKind::ALL
+                .iter()
+                .zip(snapshot.chaos)
+                .map(|(kind, n)| (kind.name(), n))
+                .collect(),
+            generator: facts.generator,
+            timeline: facts.timeline,
+            incidents: verification.incidents.iter().map(Into::into).collect(),
+            pools: pools(scenario, snapshot),
+            hub_truth: facts.hub_truth,
+        };
+        results.thresholds = threshold::evaluate(&scenario.thresholds, &results);
+        let decision = verdict::decide(
+            &results,
+            &Circumstances {
+                interrupted: facts.interrupted,
+                unreachable: facts.unreachable.as_deref(),
+                failures: &facts.failures,
+                inconclusive: &verification.inconclusive,
+            },
+        );
+        results.verdict = decision.verdict;
+        results.exit_code = decision.exit_code;
+        results.reasons = decision.reasons;
+        results
+    }
+}
+
+fn pools(scenario: &Scenario, snapshot: &Snapshot) -> Vec<PoolResult> {
+    scenario
+        .pools
+        .iter()
+        .zip(&snapshot.pools)
+        .map(|(pool, stats)| PoolResult {
+            name: pool.name.clone(),
+            clients: PoolClients {
+                planned: pool.clients.into(),
+                counts: stats.clients,
+            },
+            publish: Publishes {
+                counts: stats.publish,
+                outstanding: stats.outstanding,
+            },
+            delivery: stats.delivery,
+            latency: LatencyTable::of(&stats.latency),
+        })
+        .collect()
+}

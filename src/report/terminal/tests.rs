@@ -1,0 +1,102 @@
+use std::path::Path;
+
+use super::*;
+use crate::report::results::tests::{facts, results, scenario, snapshot, verification};
+use crate::report::terminal::{Banner, banner};
+use crate::verify::{Incident, Violation};
+
+fn shown(results: &Results) -> String {
+    let again = Again {
+        command: "hubstorm run scenarios/quickstart.yaml --seed 7",
+        report: Path::new("results/quickstart/report.json"),
+    };
+    summary(results, &again, Paint::PLAIN)
+}
+
+/// A run that lost one delivery, with its incident.
+fn failed() -> Results {
+    let (scenario, snapshot, mut verification) = (scenario(), snapshot(), verification());
+    verification.violations.add(Violation::Lost, 1);
+    verification.delivery.delivered -= 1;
+    verification.delivery.edge = 12;
+    verification.incidents.push(Incident {
+        kind: "lost",
+        t_s: 30.2,
+        summary: "message 7/group-3#1841 never reached slot 12 in 10.2 s after its ack".into(),
+        rule: "D1 (how-to \"reliable clients\")",
+        receiver: Some(12),
+        publisher: Some(7),
+        group: Some("group-3".into()),
+        seq: Some(1841),
+        evidence: vec![
+            "publisher connection 9fA epoch 0: sent 12.204 s, success 12.209 s".into(),
+            "frames    seqId 88 7#1840 | 89 7#1842\u{1b}[31m".into(),
+        ],
+    });
+    Results::build(facts(&scenario, &snapshot, &verification))
+}
+
+#[test]
+fn a_pass_reads_well() {
+    insta::assert_snapshot!(shown(&results()));
+}
+
+#[test]
+fn a_failure_says_what_where_and_how_to_see_it_again() {
+    insta::assert_snapshot!(shown(&failed()));
+}
+
+#[test]
+fn a_run_that_reached_nothing_still_has_a_summary() {
+    let (scenario, verification) = (scenario(), verification());
+    let snapshot = crate::metrics::Snapshot::new(2);
+    let mut facts = facts(&scenario, &snapshot, &verification);
+    facts.unreachable = Some("connection refused: 127.0.0.1:1".into());
+    facts.hub_truth = None;
+    let text = shown(&Results::build(facts));
+    assert!(text.starts_with("UNREACHABLE"), "{text}");
+    assert!(text.contains("  - the target could not be reached: connection refused"));
+}
+
+#[test]
+fn the_banner_says_what_is_about_to_happen() {
+    let facts = Banner {
+        target: "embedded hub",
+        out: Path::new("results/quickstart"),
+        metrics: Some("127.0.0.1:9464".parse().unwrap()),
+    };
+    insta::assert_snapshot!(banner(&scenario(), &facts, Paint::PLAIN));
+}
+
+#[test]
+fn lines_fit_a_terminal_and_evidence_cannot_drive_it() {
+    let text = shown(&failed());
+    assert!(
+        !text.contains('\u{1b}'),
+        "escape sequences of a hub reach the terminal"
+    );
+    for line in text.lines().skip(2).filter(|line| !line.starts_with("  ")) {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn a_hub_that_disagrees_is_seen() {
+    let mut results = results();
+    results.hub_truth.as_mut().unwrap()["publishes_executed"] = 1999.into();
+    let text = shown(&results);
+    assert!(
+        text.contains("NO: publishes executed 1,999, expected 2,000"),
+        "{text}"
+    );
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let plain = verdict_line(&results(), Paint::PLAIN);
+    let coloured = verdict_line(&results(), Paint::COLOURS);
+    assert!(plain.starts_with("PASS  0 violations | 20,000 of 20,000 owed"));
+    assert!(coloured.starts_with("\u{1b}[32mPASS\u{1b}[0m"));
+    assert_eq!(Paint::detect(true, true), Paint::PLAIN);
+    assert_eq!(Paint::detect(false, false), Paint::PLAIN);
+}

@@ -1,0 +1,210 @@
+//! Thresholds: looking a metric up by its dotted name in a result, and judging it.
+//!
+//! The names come from the result's own field names and tallies plus latency statistics;
+//! [`metric_names`] lists them all. A metric without data does not meet its threshold.
+
+use serde_json::Value;
+
+use super::results::{Results, ThresholdResult, Unit};
+use crate::metrics::LatencyKind;
+use crate::metrics::stats::{ClientCounts, PublishCounts};
+use crate::scenario::model::Unit as BoundUnit;
+use crate::scenario::{ChaosKind, Threshold};
+use crate::verify::kinds::Kind;
+use crate::verify::{Permitted, Unknown, Violation};
+
+/// The statistics of a latency: its name and, for quantiles, which.
+const LATENCY_STATS: [(&str, Option<f64>); 10] = [
+    ("count", None),
+    ("min", None),
+    ("mean", None),
+    ("p50", Some(0.50)),
+    ("p75", Some(0.75)),
+    ("p90", Some(0.90)),
+    ("p95", Some(0.95)),
+    ("p99", Some(0.99)),
+    ("p999", Some(0.999)),
+    ("max", None),
+];
+
+/// The counts of the delivery ledger.
+const LEDGER: [&str; 9] = [
+    "expected",
+    "delivered",
+    "verified",
+    "unverified",
+    "not_owed",
+    "edge",
+    "received",
+    "replays",
+    "bytes",
+];
+
+/// The generator's numbers: field, unit of a bound, and the factor from field to bound.
+const GENERATOR: [(&str, Unit, f64); 6] = [
+    ("cpu_s", Unit::Seconds, 1.0),
+    ("peak_rss_bytes", Unit::Bytes, 1.0),
+    ("fds_peak", Unit::Count, 1.0),
+    ("schedule_lag_p99_us", Unit::Seconds, 1e-6),
+    ("loop_lag_p99_us", Unit::Seconds, 1e-6),
+    ("run_delay_s", Unit::Seconds, 1.0),
+];
+
+/// What a lookup found.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Measured {
+    /// The value in its unit; `None` when there is no data.
+    pub value: Option<f64>,
+    /// Its unit.
+    pub unit: Unit,
+}
+
+/// Every valid metric name, grouped as in the result.
+pub fn metric_names() -> Vec<String> {
+    let mut names = Vec::new();
+    for kind in LatencyKind::ALL {
+        names.extend(LATENCY_STATS.map(|(stat, _)| format!("{}.{stat}", kind.name())));
+    }
+    names.extend(LEDGER.map(|field| format!("delivery.{field}")));
+    names.extend(["clients.planned", "clients.connected_peak"].map(String::from));
+    names.extend(fields("clients", &ClientCounts::default()));
+    names.extend(fields("publish", &PublishCounts::default()));
+    names.push("publish.outstanding".into());
+    tally::<Violation>("violations", &mut names);
+    tally::<Permitted>("permitted", &mut names);
+    tally::<Unknown>("unknown", &mut names);
+    names.extend(ChaosKind::ALL.map(|kind| format!("chaos.{}", kind.name())));
+    names.push("chaos.total".into());
+    names.extend(GENERATOR.map(|(field, ..)| format!("generator.{field}")));
+    names
+}
+
+fn fields(group: &str, counters: &impl serde::Serialize) -> Vec<String> {
+    match serde_json::to_value(counters) {
+        Ok(Value::Object(object)) => object.keys().map(|k| format!("{group}.{k}")).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn tally<K: Kind>(group: &str, names: &mut Vec<String>) {
+    names.extend(K::ALL.iter().map(|kind| format!("{group}.{}", kind.name())));
+    names.push(format!("{group}.total"));
+}
+
+/// Looks a metric up; `None` when there is no such metric.
+pub fn lookup(results: &Results, metric: &str) -> Option<Measured> {
+    let (group, name) = metric.split_once('.')?;
+    let counted = |n: u64| Measured {
+        value: Some(n as f64),
+        unit: Unit::Count,
+    };
+    match group {
+        "violations" | "permitted" | "unknown" | "chaos" => {
+            let counts = match group {
+                "violations" => &results.violations,
+                "permitted" => &results.permitted,
+                "unknown" => &results.unknown,
+                _ => &results.chaos,
+            };
+            match name {
+                "total" => Some(counted(counts.total())),
+                _ => counts.get(name).map(counted),
+            }
+        }
+        "clients" => field(&results.clients, name).map(count_of),
+        "publish" => field(&results.publish, name).map(count_of),
+        "generator" => {
+            let (source, unit, factor) = GENERATOR.iter().find(|(field, ..)| *field == name)?;
+            Some(Measured {
+                value: Some(field(&results.generator, source)? * factor),
+                unit: *unit,
+            })
+        }
+        "delivery" if LEDGER.contains(&name) => field(&results.delivery, name).map(count_of),
+        _ => latency(results, group, name),
+    }
+}
+
+fn count_of(value: f64) -> Measured {
+    Measured {
+        value: Some(value),
+        unit: Unit::Count,
+    }
+}
+
+/// A number of a part of the result, by its field name.
+fn field(part: &impl serde::Serialize, name: &str) -> Option<f64> {
+    serde_json::to_value(part).ok()?.get(name)?.as_f64()
+}
+
+fn latency(results: &Results, group: &str, name: &str) -> Option<Measured> {
+    let kind = LatencyKind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == group)?;
+    let (_, quantile) = LATENCY_STATS.iter().find(|(stat, _)| *stat == name)?;
+    let summary = results.latency.get(kind);
+    if name == "count" {
+        return Some(count_of(summary.count as f64));
+    }
+    let micros = match (name, quantile) {
+        ("min", _) => Some(summary.min),
+        ("mean", _) => Some(summary.mean),
+        ("max", _) => Some(summary.max),
+        (_, quantile) => {
+            // A damaged histogram is no data.
+            let histogram = summary.histogram().ok().flatten();
+            histogram
+                .zip(*quantile)
+                .map(|(h, q)| h.value_at_quantile(q))
+        }
+    };
+    Some(Measured {
+        value: micros
+            .filter(|_| summary.count > 0)
+            .map(|micros| micros as f64 / 1e6),
+        unit: Unit::Seconds,
+    })
+}
+
+/// What a percentage of this metric is a percentage of; `None` for metrics that have no
+/// natural whole. `delivery.verified >= 100%` speaks of all owed deliveries.
+fn whole(results: &Results, metric: &str) -> Option<f64> {
+    let n = match metric.split_once('.')?.0 {
+        "delivery" | "violations" | "permitted" | "unknown" => results.delivery.expected,
+        "publish" => results.publish.counts.attempted,
+        "clients" => results.clients.planned,
+        _ => return None,
+    };
+    Some(n as f64)
+}
+
+/// Judges every threshold against the result's numbers.
+pub fn evaluate(thresholds: &[Threshold], results: &Results) -> Vec<ThresholdResult> {
+    thresholds
+        .iter()
+        .map(|threshold| {
+            let mut found = lookup(results, &threshold.metric).unwrap_or(Measured {
+                value: None,
+                unit: Unit::Count,
+            });
+            if threshold.unit == BoundUnit::Share {
+                let whole = whole(results, &threshold.metric).filter(|whole| *whole > 0.0);
+                found = Measured {
+                    value: found.value.zip(whole).map(|(part, whole)| part / whole),
+                    unit: Unit::Share,
+                };
+            }
+            let met = |actual| threshold.comparison.holds(actual, threshold.bound);
+            ThresholdResult {
+                expr: threshold.expr.clone(),
+                actual: found.value,
+                ok: found.value.is_some_and(met),
+                bound: threshold.bound,
+                unit: found.unit,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

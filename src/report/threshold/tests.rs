@@ -1,0 +1,81 @@
+use super::*;
+use crate::report::results::tests::{results, threshold};
+use crate::scenario::model::Comparison;
+
+#[test]
+fn every_listed_metric_can_be_looked_up_and_no_other() {
+    let results = results();
+    let names = metric_names();
+    for name in &names {
+        assert!(lookup(&results, name).is_some(), "{name}");
+    }
+    for name in [
+        "delivery",
+        "delivery.p98",
+        "delivery.lost",
+        "deliveries.p99",
+        "clients.joins",
+        "violations.losts",
+        "generator.why",
+        "generator.saturated",
+        "ack.hdr",
+        ".",
+        "",
+    ] {
+        assert!(!names.iter().any(|n| n == name));
+        assert_eq!(lookup(&results, name), None, "{name}");
+    }
+}
+
+#[test]
+fn latencies_are_seconds_and_every_quantile_comes_from_the_histogram() {
+    let results = results();
+    let seconds = |name: &str| lookup(&results, name).unwrap().value.unwrap();
+    // 500 µs to 10,499 µs, evenly.
+    assert!((seconds("delivery.p75") / 0.008 - 1.0).abs() < 0.01);
+    assert!((seconds("delivery.p95") / 0.010 - 1.0).abs() < 0.01);
+    assert_eq!(
+        seconds("delivery.p99"),
+        results.latency.delivery.p99 as f64 / 1e6
+    );
+    assert_eq!(
+        lookup(&results, "delivery.count").unwrap().value,
+        Some(10_000.0)
+    );
+    assert_eq!(
+        lookup(&results, "reconnect.p50").unwrap().value,
+        None,
+        "no data"
+    );
+    assert_eq!(
+        lookup(&results, "reconnect.count").unwrap().value,
+        Some(0.0)
+    );
+    assert!((seconds("generator.schedule_lag_p99_us") - 0.0021).abs() < 1e-9);
+}
+
+#[test]
+fn a_percentage_is_of_what_was_owed_and_a_plain_bound_is_a_count() {
+    let mut results = results();
+    results.delivery.verified = 19_999;
+    let judge = |expr: &str, bound, unit| {
+        let threshold = threshold(expr, Comparison::GreaterOrEqual, bound, unit);
+        evaluate(&[threshold], &results).remove(0)
+    };
+    let all = judge("delivery.verified >= 100%", 1.0, BoundUnit::Share);
+    assert!(!all.ok, "one unverified is not 100%");
+    assert_eq!((all.actual, all.unit), (Some(0.99995), Unit::Share));
+    assert!(judge("delivery.verified >= 99.9%", 0.999, BoundUnit::Share).ok);
+    assert!(judge("delivery.verified >= 19999", 19_999.0, BoundUnit::Number).ok);
+    results.delivery.expected = 0;
+    let none = evaluate(
+        &[threshold(
+            "delivery.verified >= 0%",
+            Comparison::GreaterOrEqual,
+            0.0,
+            BoundUnit::Share,
+        )],
+        &results,
+    );
+    assert!(!none[0].ok && none[0].actual.is_none(), "0 of 0 is no data");
+}

@@ -1,0 +1,210 @@
+//! The run second by second: what happened between two snapshots.
+//!
+//! Bound: [`POINTS_MAX`] points. Beyond it neighbours are merged and every later point
+//! covers twice the time, so a run of days keeps a timeline of its whole length.
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::{LatencyKind, Snapshot};
+
+/// The most points a timeline holds.
+pub const POINTS_MAX: usize = 3600;
+
+/// What happened in the interval that ends at `t_s`.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct TimelinePoint {
+    /// The interval's end, s after the start of the run.
+    pub t_s: f64,
+    /// Clients connected at its end.
+    pub connected: u64,
+    /// Publishes attempted in it.
+    pub published: u64,
+    /// Fresh data messages received in it.
+    pub delivered: u64,
+    /// Median delivery latency in it, µs; null when nothing came. In merged points the
+    /// larger of the two.
+    pub delivery_p50: Option<u64>,
+    /// 99th percentile of delivery latency in it, µs, likewise.
+    pub delivery_p99: Option<u64>,
+    /// Violations found in it.
+    pub violations: u64,
+    /// Faults injected in it, one for each client hit.
+    pub chaos: u64,
+}
+
+impl TimelinePoint {
+    /// Joins this point with the one after it.
+    pub(super) fn join(&mut self, later: &TimelinePoint) {
+        self.t_s = later.t_s;
+        self.connected = later.connected;
+        self.published += later.published;
+        self.delivered += later.delivered;
+        // `None` is below every number.
+        self.delivery_p50 = self.delivery_p50.max(later.delivery_p50);
+        self.delivery_p99 = self.delivery_p99.max(later.delivery_p99);
+        self.violations += later.violations;
+        self.chaos += later.chaos;
+    }
+}
+
+/// Makes points from snapshots. Feed it once a second.
+#[derive(Debug)]
+pub struct Timeline {
+    points: Vec<TimelinePoint>,
+    /// How many intervals a stored point covers: a power of two.
+    stride: u32,
+    /// The point being filled, and how many intervals it has.
+    open: Option<(TimelinePoint, u32)>,
+    published: u64,
+    delivered: u64,
+    violations: u64,
+    chaos: u64,
+    latency: Option<Histogram<u64>>,
+    connected_peak: u64,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        Timeline {
+            points: Vec::new(),
+            stride: 1,
+            open: None,
+            published: 0,
+            delivered: 0,
+            violations: 0,
+            chaos: 0,
+            latency: None,
+            connected_peak: 0,
+        }
+    }
+}
+
+impl Timeline {
+    /// Takes the totals at `t_s` seconds after the start and returns what happened since
+    /// the call before.
+    pub fn push(&mut self, t_s: f64, snapshot: &Snapshot, violations: u64) -> TimelinePoint {
+        let total = snapshot.total();
+        let chaos = snapshot.chaos.iter().sum();
+        let latest = total.latency.get(LatencyKind::Delivery);
+        let fresh = latest.map(|latest| {
+            let mut fresh = latest.clone();
+            if let Some(before) = &self.latency {
+                // Totals only grow, so what was there before can be taken away.
+                let taken = fresh.subtract(before);
+                debug_assert!(taken.is_ok());
+            }
+            fresh
+        });
+        let quantile = |q| {
+            fresh
+                .as_ref()
+                .filter(|fresh| !fresh.is_empty())
+                .map(|fresh| fresh.value_at_quantile(q))
+        };
+        let since = |total: u64, before: &mut u64| {
+            let gained = total.saturating_sub(*before);
+            *before = total;
+            gained
+        };
+        let point = TimelinePoint {
+            t_s,
+            connected: total.connections.connected,
+            published: since(total.publish.attempted, &mut self.published),
+            delivered: since(total.delivery.messages, &mut self.delivered),
+            delivery_p50: quantile(0.5),
+            delivery_p99: quantile(0.99),
+            violations: since(violations, &mut self.violations),
+            chaos: since(chaos, &mut self.chaos),
+        };
+        self.latency = latest.cloned();
+        self.connected_peak = self.connected_peak.max(point.connected);
+        self.store(&point);
+        point
+    }
+
+    /// The most clients seen connected at once.
+    pub fn connected_peak(&self) -> u64 {
+        self.connected_peak
+    }
+
+    /// All points, the last perhaps shorter than the others.
+    pub fn finish(mut self) -> Vec<TimelinePoint> {
+        self.points.extend(self.open.take().map(|(point, _)| point));
+        self.points
+    }
+
+    fn store(&mut self, point: &TimelinePoint) {
+        let (mut open, mut intervals) = self.open.take().unwrap_or_default();
+        open.join(point);
+        intervals += 1;
+        if intervals < self.stride {
+            self.open = Some((open, intervals));
+            return;
+        }
+        self.points.push(open);
+        if self.points.len() >= POINTS_MAX {
+            self.points = self
+                .points
+                .chunks(2)
+                .map(|pair| {
+                    let mut joined = pair[0];
+                    pair[1..].iter().for_each(|later| joined.join(later));
+                    joined
+                })
+                .collect();
+            self.stride *= 2;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_shows_its_own_second_and_not_the_run_so_far() {
+        let mut timeline = Timeline::default();
+        let mut snapshot = Snapshot::new(1);
+        let count = |snapshot: &mut Snapshot, micros| {
+            let pool = &mut snapshot.pools[0];
+            pool.publish.attempted += 1;
+            pool.delivery.messages += 2;
+            pool.latency.record(LatencyKind::Delivery, micros);
+        };
+        snapshot.pools[0].connections.connected = 9;
+        count(&mut snapshot, 50_000);
+        timeline.push(1.0, &snapshot, 0);
+        snapshot.pools[0].connections.connected = 7;
+        count(&mut snapshot, 900);
+        let second = timeline.push(2.0, &snapshot, 3);
+        assert_eq!(
+            (second.published, second.delivered, second.violations),
+            (1, 2, 3)
+        );
+        assert_eq!(
+            second.delivery_p99,
+            Some(900),
+            "the slow one was a second ago"
+        );
+        assert_eq!(timeline.push(3.0, &snapshot, 3).delivery_p50, None);
+        assert_eq!(timeline.connected_peak(), 9);
+        assert_eq!(timeline.finish().len(), 3);
+    }
+
+    #[test]
+    fn a_run_of_days_keeps_every_message_in_a_bounded_timeline() {
+        let mut timeline = Timeline::default();
+        let mut snapshot = Snapshot::new(1);
+        let seconds = 3 * POINTS_MAX as u64 + 17;
+        for t in 1..=seconds {
+            snapshot.pools[0].publish.attempted += 1;
+            timeline.push(t as f64, &snapshot, 0);
+        }
+        let points = timeline.finish();
+        assert!(points.len() <= POINTS_MAX, "{}", points.len());
+        assert_eq!(points.iter().map(|p| p.published).sum::<u64>(), seconds);
+        assert_eq!(points.last().unwrap().t_s, seconds as f64);
+        assert!(points.windows(2).all(|pair| pair[0].t_s < pair[1].t_s));
+    }
+}
