@@ -15,22 +15,22 @@ const RELIABLE: &str = "json.reliable.webpubsub.azure.v1";
 /// A test that waits longer than this for a frame has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn config() -> HubConfig {
+pub(crate) fn config() -> HubConfig {
     HubConfig::new("127.0.0.1:0".parse().unwrap(), Seed(7), Clock::start())
 }
 
-pub fn hub() -> Hub {
+pub(crate) fn hub() -> Hub {
     hub_with(|_| {})
 }
 
-pub fn hub_with(change: impl FnOnce(&mut HubConfig)) -> Hub {
+pub(crate) fn hub_with(change: impl FnOnce(&mut HubConfig)) -> Hub {
     let mut config = config();
     change(&mut config);
     Hub::start(config).unwrap()
 }
 
 /// The HTTP status of a reliable client's attempt to connect.
-pub async fn status_of(hub: &Hub, path: &str) -> u16 {
+pub(crate) async fn status_of(hub: &Hub, path: &str) -> u16 {
     match Raw::offer(hub, path, RELIABLE).await {
         Ok(_) => 101,
         Err(status) => status,
@@ -39,7 +39,7 @@ pub async fn status_of(hub: &Hub, path: &str) -> u16 {
 
 /// What the hub sent.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     Text(String),
     Ping,
     Pong(Vec<u8>),
@@ -50,14 +50,18 @@ pub enum Reply {
 
 /// A WebSocket without manners.
 #[derive(Debug)]
-pub struct Raw {
+pub(crate) struct Raw {
     stream: TcpStream,
     buffer: BytesMut,
 }
 
 impl Raw {
     /// Offers subprotocols; the response's head on success, else the status.
-    pub async fn offer(hub: &Hub, path: &str, subprotocols: &str) -> Result<(Raw, String), u16> {
+    pub(crate) async fn offer(
+        hub: &Hub,
+        path: &str,
+        subprotocols: &str,
+    ) -> Result<(Raw, String), u16> {
         let upgrade = format!(
             "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {subprotocols}\r\n"
@@ -94,12 +98,12 @@ impl Raw {
     }
 
     /// The head of the response to a plain GET.
-    pub async fn plain_get(hub: &Hub, path: &str) -> String {
+    pub(crate) async fn plain_get(hub: &Hub, path: &str) -> String {
         Self::request(hub, path, "").await.1
     }
 
     /// A reliable WebSocket; its `connected` frame is still to be read.
-    pub async fn connect(hub: &Hub, path: &str) -> Raw {
+    pub(crate) async fn connect(hub: &Hub, path: &str) -> Raw {
         Self::offer(hub, path, RELIABLE)
             .await
             .map_err(|s| format!("{path}: {s}"))
@@ -108,7 +112,7 @@ impl Raw {
     }
 
     /// A reliable member of a group.
-    pub async fn joined(hub: &Hub, group: &str) -> Raw {
+    pub(crate) async fn joined(hub: &Hub, group: &str) -> Raw {
         let mut raw = Self::connect(hub, "/client/hubs/chat").await;
         raw.json().await;
         raw.join(group).await;
@@ -116,7 +120,7 @@ impl Raw {
     }
 
     /// A reliable member of `g` and the path by which it can recover.
-    pub async fn recoverable(hub: &Hub) -> (Raw, String) {
+    pub(crate) async fn recoverable(hub: &Hub) -> (Raw, String) {
         let mut raw = Self::connect(hub, "/client/hubs/chat").await;
         let connected = raw.json().await;
         raw.join("g").await;
@@ -137,34 +141,34 @@ impl Raw {
         assert_eq!(self.json().await["success"], true);
     }
 
-    pub async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         let mut out = BytesMut::new();
         Parser::write_message(&mut out, text.as_bytes(), OpCode::Text, true, true);
         self.bytes(&out).await;
     }
 
     /// A frame with this first byte, masked.
-    pub async fn fragment(&mut self, first: u8, payload: &[u8]) {
+    pub(crate) async fn fragment(&mut self, first: u8, payload: &[u8]) {
         let masked: Vec<u8> = payload.iter().map(|byte| byte ^ 0x55).collect();
         let head = [first, 0x80 | payload.len() as u8, 0x55, 0x55, 0x55, 0x55];
         self.bytes(&[&head[..], &masked].concat()).await;
     }
 
-    pub async fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) async fn bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    pub async fn close(&mut self, code: Option<u16>) {
+    pub(crate) async fn close(&mut self, code: Option<u16>) {
         let payload = code.map_or(Vec::new(), |code| code.to_be_bytes().to_vec());
         self.fragment(0x88, &payload).await;
     }
 
     /// Ends the connection with a TCP reset.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         self.stream.set_zero_linger().unwrap();
     }
 
-    pub async fn next(&mut self) -> Reply {
+    pub(crate) async fn next(&mut self) -> Reply {
         tokio::time::timeout(PATIENCE, self.read_frame())
             .await
             .expect("the hub stays silent")
@@ -195,7 +199,7 @@ impl Raw {
     }
 
     /// The next text frame.
-    pub async fn json(&mut self) -> Value {
+    pub(crate) async fn json(&mut self) -> Value {
         loop {
             match self.next().await {
                 Reply::Text(text) => return serde_json::from_str(&text).unwrap(),
@@ -206,7 +210,7 @@ impl Raw {
     }
 
     /// How the connection ended, skipping data.
-    pub async fn until_end(&mut self) -> Reply {
+    pub(crate) async fn until_end(&mut self) -> Reply {
         loop {
             match self.next().await {
                 Reply::Text(_) | Reply::Ping | Reply::Pong(_) => {}
