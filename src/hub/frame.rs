@@ -135,7 +135,11 @@ pub(crate) fn write_header(out: &mut Vec<u8>, opcode: OpCode, payload_len: usize
 
 /// Appends a close frame. The reason is cut to what a control frame can hold.
 pub(crate) fn write_close(out: &mut Vec<u8>, code: u16, reason: &str) {
-    let reason = &reason[..reason.floor_char_boundary(123)];
+    let mut end = reason.len().min(123);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let reason = &reason[..end];
     write_header(out, OpCode::Close, 2 + reason.len());
     out.extend_from_slice(&code.to_be_bytes());
     out.extend_from_slice(reason.as_bytes());

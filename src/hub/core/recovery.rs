@@ -2,14 +2,9 @@
 
 use super::arena::Key;
 use super::outbox::{End, Out};
-use super::sessions::connection_text;
 use super::state::Core;
 use crate::base::Time;
 use crate::hub::faults::FaultKind;
-use crate::hub::truth::Incident;
-
-/// Messages that a recovery with the fault `recovery_repeat` sends again.
-pub(crate) const REPEATED_MAX: usize = 3;
 
 /// Why a recovery was refused; the client is told nothing but close 1008.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,12 +94,7 @@ impl Core {
         if !self.tokens.is_valid(token, id, now) {
             return Err(RecoveryRefused::BadToken);
         }
-        if self
-            .faults
-            .fires(FaultKind::RecoveryDeny, None, now)
-            .is_some()
-        {
-            self.recovery_incident(FaultKind::RecoveryDeny, id, None, now);
+        if self.recovery_fault(FaultKind::RecoveryDeny, id, None, now) {
             let link = self.sessions.get(key).and_then(|session| session.link);
             self.remove_session(key);
             self.truth.sessions_killed += 1;
@@ -133,106 +123,5 @@ impl Core {
                 },
             );
         }
-    }
-
-    fn recovery_incident(
-        &mut self,
-        kind: FaultKind,
-        id: u128,
-        sequence_id: Option<u64>,
-        now: Time,
-    ) {
-        self.truth.fault(
-            kind,
-            now,
-            Incident {
-                connection: Some(connection_text(id)),
-                sequence_id,
-                ..Incident::default()
-            },
-        );
-    }
-
-    /// Commits the recovery faults that are due; returns the connectionId to announce.
-    fn spoil_recovery(&mut self, key: Key, now: Time) -> u128 {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return 0;
-        };
-        let id = session.id;
-        let never_sent = session.last_id_at_drop;
-        // An opportunity to lose is a message that was certainly never sent.
-        if let Some(at) = session
-            .unacked
-            .iter()
-            .position(|message| message.sequence_id > never_sent)
-            && self
-                .faults
-                .fires(FaultKind::RecoveryLose, None, now)
-                .is_some()
-            && let Some(lost) = session.unacked.remove(at)
-        {
-            session.unacked_bytes -= lost.tail.len();
-            self.recovery_incident(FaultKind::RecoveryLose, id, Some(lost.sequence_id), now);
-        }
-        let acked = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.fault_state.as_deref_mut())
-            .map(|state| std::mem::take(&mut state.acked))
-            .unwrap_or_default();
-        if !acked.is_empty()
-            && self
-                .faults
-                .fires(FaultKind::RecoveryRepeat, None, now)
-                .is_some()
-            && let Some(session) = self.sessions.get_mut(key)
-        {
-            let first = acked.front().map(|message| message.sequence_id);
-            for message in acked.into_iter().rev() {
-                session.unacked_bytes += message.tail.len();
-                session.unacked.push_front(message);
-            }
-            self.recovery_incident(FaultKind::RecoveryRepeat, id, first, now);
-        }
-        if self
-            .sessions
-            .get(key)
-            .is_some_and(|session| !session.groups.is_empty())
-            && self
-                .faults
-                .fires(FaultKind::RecoveryForgetGroups, None, now)
-                .is_some()
-        {
-            while let Some(group) = self
-                .sessions
-                .get(key)
-                .and_then(|session| session.groups.last().map(|m| m.group))
-            {
-                self.groups.leave(&mut self.sessions, key, group);
-            }
-            self.recovery_incident(FaultKind::RecoveryForgetGroups, id, None, now);
-        }
-        if let Some(session) = self.sessions.get_mut(key)
-            && session.last_id > 0
-            && self
-                .faults
-                .fires(FaultKind::RecoveryRenumber, None, now)
-                .is_some()
-        {
-            for (message, number) in session.unacked.iter_mut().zip(1..) {
-                message.sequence_id = number;
-            }
-            session.last_id = session.unacked.len() as u64;
-            self.recovery_incident(FaultKind::RecoveryRenumber, id, Some(1), now);
-        }
-        if self
-            .faults
-            .fires(FaultKind::RecoveryOtherId, None, now)
-            .is_some()
-        {
-            self.recovery_incident(FaultKind::RecoveryOtherId, id, None, now);
-            return id ^ 1;
-        }
-        id
     }
 }

@@ -12,15 +12,15 @@ use crate::hub::truth::Incident;
 use crate::wire::json;
 use crate::wire::{Data, MessageFrom, Upstream};
 
-const DUPLICATE: &Nack = &Nack {
+pub(super) const DUPLICATE: &Nack = &Nack {
     name: "Duplicate",
     message: "the request with this ackId has been executed before",
 };
-const FORBIDDEN: &Nack = &Nack {
+pub(super) const FORBIDDEN: &Nack = &Nack {
     name: "Forbidden",
     message: "the connection has no role that allows this",
 };
-const BAD_GROUP: &Nack = &Nack {
+pub(super) const BAD_GROUP: &Nack = &Nack {
     name: "BadRequest",
     message: "a group name has 1 to 1024 characters and is not only white space",
 };
@@ -32,16 +32,16 @@ const NO_HANDLER: &Nack = &Nack {
     name: "InternalServerError",
     message: "no event handler takes this event",
 };
-const FAILED: &Nack = &Nack {
+pub(super) const FAILED: &Nack = &Nack {
     name: "InternalServerError",
     message: "the request could not be executed",
 };
 
 /// Where a request comes from.
 #[derive(Clone, Copy)]
-struct Source {
-    link: Key,
-    session: Key,
+pub(super) struct Source {
+    pub(super) link: Key,
+    pub(super) session: Key,
 }
 
 /// Event names. Source: the official emulator.
@@ -73,7 +73,15 @@ impl Core {
                 data,
             } => {
                 self.truth.requests.send_to_group += 1;
-                self.send_to_group(from, &group, ack_id, no_echo, &data, now);
+                let publication = Publication {
+                    group: &group,
+                    data: &data,
+                    publisher: session,
+                    no_echo,
+                    ack_id,
+                    now,
+                };
+                self.send_to_group(from, &publication);
             }
             Upstream::SequenceAck { sequence_id } => {
                 self.truth.requests.sequence_ack += 1;
@@ -104,26 +112,26 @@ impl Core {
     }
 
     /// A request without an ackId is answered by nothing, whatever came of it.
-    fn nack(&mut self, from: Source, ack_id: Option<AckId>, nack: &'static Nack) {
+    pub(super) fn nack(&mut self, from: Source, ack_id: Option<AckId>, nack: &'static Nack) {
         if let Some(ack_id) = ack_id {
             self.send(from.link, Out::Nack(ack_id, nack));
         }
     }
 
-    fn succeed(&mut self, from: Source, ack_id: Option<AckId>) {
+    pub(super) fn succeed(&mut self, from: Source, ack_id: Option<AckId>) {
         if let Some(ack_id) = ack_id {
             self.remember(from, ack_id);
             self.send(from.link, Out::Ack(ack_id));
         }
     }
 
-    fn remember(&mut self, from: Source, ack_id: AckId) {
+    pub(super) fn remember(&mut self, from: Source, ack_id: AckId) {
         if let Some(session) = self.sessions.get_mut(from.session) {
             session.acks.remember(ack_id);
         }
     }
 
-    fn was_executed(&self, from: Source, ack_id: Option<AckId>) -> bool {
+    pub(super) fn was_executed(&self, from: Source, ack_id: Option<AckId>) -> bool {
         ack_id.is_some_and(|ack_id| {
             self.sessions
                 .get(from.session)
@@ -132,7 +140,7 @@ impl Core {
     }
 
     /// Answers requests that need no execution: repeated, badly named, or forbidden.
-    fn is_answered(
+    pub(super) fn is_answered(
         &mut self,
         from: Source,
         ack_id: Option<AckId>,
@@ -209,101 +217,7 @@ impl Core {
         self.succeed(from, ack_id);
     }
 
-    fn send_to_group(
-        &mut self,
-        from: Source,
-        group: &str,
-        ack_id: Option<AckId>,
-        no_echo: bool,
-        data: &Data<'_>,
-        now: Time,
-    ) {
-        let named = is_group_name(group).then_some(()).ok_or(BAD_GROUP);
-        let allowed = self
-            .sessions
-            .get(from.session)
-            .is_some_and(|session| session.permissions.may_send(group));
-        let mut publication = Publication {
-            group,
-            data,
-            publisher: from.session,
-            no_echo,
-            ack_id,
-            now,
-        };
-        if self.faults.is_empty() {
-            if !self.is_answered(from, ack_id, named, allowed) {
-                self.publish(&publication);
-                self.succeed(from, ack_id);
-            }
-            return;
-        }
-        let repeated = self.was_executed(from, ack_id);
-        if repeated && self.fires(FaultKind::IgnoreDedupe, from, &publication) {
-            self.publish(&publication);
-            self.succeed(from, ack_id);
-            return;
-        }
-        if self.is_answered(from, ack_id, named, allowed) {
-            return;
-        }
-        if self.fires(FaultKind::Refuse, from, &publication) {
-            self.nack(from, ack_id, FAILED);
-            return;
-        }
-        if ack_id.is_some() {
-            if self.fires(FaultKind::FalseDuplicate, from, &publication) {
-                self.nack(from, ack_id, DUPLICATE);
-                return;
-            }
-            if self.fires(FaultKind::AckLie, from, &publication) {
-                self.succeed(from, ack_id);
-                return;
-            }
-            for (kind, nack) in [
-                (FaultKind::RefuseExecuted, FAILED),
-                (FaultKind::ForbidExecuted, FORBIDDEN),
-            ] {
-                if self.fires(kind, from, &publication) {
-                    self.publish(&publication);
-                    self.nack(from, ack_id, nack);
-                    return;
-                }
-            }
-        }
-        self.publish(&publication);
-        if let Some(id) = ack_id
-            && self.fires(FaultKind::LoseAck, from, &publication)
-        {
-            self.remember(from, id);
-            return;
-        }
-        self.succeed(from, ack_id);
-        if let Some(id) = ack_id {
-            // Far from every id that a counting client reaches.
-            publication.ack_id = Some(AckId(id.0.wrapping_add(1 << 62)));
-            if self.fires(FaultKind::AckUnsolicited, from, &publication)
-                && let Some(id) = publication.ack_id
-            {
-                self.send(from.link, Out::Ack(id));
-            }
-        }
-    }
-
-    /// Takes an opportunity for a fault of a publish and books it if it fires.
-    fn fires(&mut self, kind: FaultKind, from: Source, publication: &Publication<'_>) -> bool {
-        let fired = self
-            .faults
-            .fires(kind, Some(publication.group), publication.now)
-            .is_some();
-        if fired {
-            let (group, now) = (publication.group, publication.now);
-            self.request_incident(kind, from, group, publication.ack_id, now);
-        }
-        fired
-    }
-
-    fn request_incident(
+    pub(super) fn request_incident(
         &mut self,
         kind: FaultKind,
         from: Source,
@@ -369,7 +283,7 @@ impl Core {
 }
 
 fn remember_acked(state: &mut super::state::FaultState, acked: Unacked) {
-    if state.acked.len() == super::recovery::REPEATED_MAX {
+    if state.acked.len() == super::recovery_faults::REPEATED_MAX {
         state.acked.pop_front();
     }
     state.acked.push_back(acked);

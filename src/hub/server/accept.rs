@@ -90,8 +90,7 @@ async fn start_websocket(shell: Rc<Shell>, upgrade: OnUpgrade, admission: Admiss
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => {
             let stream = parts.io.into_inner();
-            let connection = Connection::start(shell, stream, &parts.read_buf, admission);
-            tokio::task::spawn_local(connection);
+            Connection::start(shell, stream, &parts.read_buf, admission);
         }
         Err(_) => tracing::error!("an upgraded connection is not the socket it was"),
     }
