@@ -1,17 +1,19 @@
-//! The embedded hub by itself, from a program of one's own: `cargo run --example hub --
-//! 127.0.0.1:8080 [--tls CERTIFICATE_OUT] [--upstream URL] [--access-key KEY] [--fault SPEC]`.
+//! The embedded hub by itself, from a program of one's own:
+//! `cargo run --example hub -- --listen 127.0.0.1:8080 [--tls-self-signed CERTIFICATE_OUT]
+//! [--upstream URL] [--access-key KEY] [--fault SPEC]...`.
 
 use hubstorm::base::{Clock, Seed};
 use hubstorm::hub::{HubConfig, HubTls, run_foreground};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let listen = arguments.next().unwrap_or("127.0.0.1:8080".into());
-    let mut config = HubConfig::new(listen.parse()?, Seed::draw(), Clock::start());
+    // Takes the words of `hubstorm hub ...` too, so that scripts can use either.
+    let mut arguments = std::env::args().skip(1).filter(|word| word != "hub");
+    let mut config = HubConfig::new("127.0.0.1:8080".parse()?, Seed::draw(), Clock::start());
     while let Some(flag) = arguments.next() {
         let value = arguments.next().ok_or(format!("{flag} needs a value"))?;
         match flag.as_str() {
-            "--tls" => {
+            "--listen" => config.listen = value.parse()?,
+            "--tls-self-signed" => {
                 config.tls = Some(HubTls::SelfMade {
                     names: Vec::new(),
                     certificate_out: Some(value.into()),

@@ -169,11 +169,14 @@ impl Shell {
     pub(crate) fn after_core(&self, except: Option<Key>) {
         let mut dirty = self.dirty.borrow_mut();
         let mut calls = Vec::new();
+        let mut except = except;
         let deadline = {
             let mut core = self.core.borrow_mut();
             if core.take_restart() {
                 core.restart();
                 self.restarted.notify_waiters();
+                // The one whose frame brought it about has looked already.
+                except = None;
             }
             core.take_calls(&mut calls);
             core.take_dirty(&mut dirty);
