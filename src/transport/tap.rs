@@ -1,8 +1,8 @@
 //! The raw connection under everything else, and the handle that acts on it from outside.
 //!
-//! [`Tap`] is what the WebSocket client (and TLS, when there is any) reads and writes
+//! `Tap` is what the WebSocket client (and TLS, when there is any) reads and writes
 //! through; [`Control`] is kept by whoever plans faults. Nothing here decides when a fault
-//! happens. Read [`super::connect`] for how a tap is made.
+//! happens. Taps are made in `connect.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

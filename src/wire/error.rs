@@ -4,7 +4,7 @@
 /// and what was got; it quotes at most a few words of the frame, and never a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Not JSON, or a field of the wrong JSON type. A client answers with close 1007.
+    /// Not JSON or protobuf, or a field of the wrong type. A client answers with close 1007.
     #[error("not a frame: {0}")]
     Syntax(String),
     /// A frame kind without a field that it needs.
@@ -25,6 +25,9 @@ pub enum DecodeError {
         /// What was wrong with it.
         got: String,
     },
+    /// A message of the kind that the subprotocol does not use. A hub answers with close 1003.
+    #[error("a {0} message, which this subprotocol does not use")]
+    WrongKind(&'static str),
     /// A `type` that a hub does not know.
     #[error("unknown frame type {0:?}")]
     UnknownType(String),

@@ -5,13 +5,16 @@
 //! Sources: client-spec (Azure/azure-webpubsub `protocols/client/client-spec.md`) and the
 //! public subprotocol pages; where the official clients differ, what they write decides.
 //!
-//! Read [`upstream`] and [`downstream`] for the frames, [`json`] for the text encoding.
+//! Read [`upstream`] and [`downstream`] for the frames, [`json`] and
+//! [`protobuf`] for the encodings, [`codec`] to choose between them.
 
 pub mod close;
+pub mod codec;
 pub mod data;
 pub mod downstream;
 pub mod error;
 pub mod json;
+pub mod protobuf;
 pub mod subprotocol;
 pub mod upstream;
 
