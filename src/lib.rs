@@ -2,6 +2,9 @@
 //! speaks its client protocol.
 
 pub mod base;
+pub mod chaos;
+pub mod cli;
+pub mod load;
 pub mod payload;
 pub mod scenario;
 pub mod verify;

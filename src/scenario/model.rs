@@ -334,8 +334,21 @@ pub struct Threshold {
     pub metric: String,
     /// The comparison: `<`, `<=`, `>`, `>=`, `==`.
     pub comparison: Comparison,
-    /// The bound: seconds for latencies, 0..1 for shares, else a plain number.
+    /// The bound, in `unit`.
     pub bound: f64,
+    /// What `bound` is measured in, and so what `actual` must be converted to.
+    pub unit: Unit,
+}
+
+/// What the bound of a threshold is measured in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unit {
+    /// A count, or bytes.
+    Number,
+    /// Seconds: latencies, and `generator.cpu_s` and `generator.schedule_lag_p99_us`.
+    Seconds,
+    /// A fraction, 0 to 1: `delivery.verified` of `delivery.expected`.
+    Share,
 }
 
 /// A comparison of a threshold.
