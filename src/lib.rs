@@ -2,8 +2,11 @@
 //! speaks its client protocol.
 
 pub mod base;
+pub mod chaos;
+pub mod cli;
 pub mod generator;
 pub mod hub;
+pub mod load;
 pub mod metrics;
 pub mod payload;
 pub mod protocol;

@@ -13,4 +13,4 @@ pub mod stats;
 pub use exporter::{ExporterState, SharedState};
 pub use latency::{Latencies, LatencyKind};
 pub use serve::{MetricsServer, serve};
-pub use stats::{Connections, PoolStats, Snapshot};
+pub use stats::{ClientCounts, Connections, PoolStats, Snapshot};

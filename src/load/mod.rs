@@ -1,0 +1,10 @@
+//! When clients publish: open-loop schedules and what they offer in sum.
+//!
+//! Pure: intended times out, no clock, no hub. A schedule never waits for anything, so that
+//! a slow hub shows as latency and not as fewer messages.
+
+pub mod offered;
+pub mod schedule;
+
+pub use offered::{Offered, offered};
+pub use schedule::Schedule;

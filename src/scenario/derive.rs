@@ -1,0 +1,154 @@
+//! What follows from a resolved scenario by arithmetic alone: who is in a group, whom a
+//! fault can hit, how often. No chance (see `chaos::plan`), no text.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::model::{ChaosEntry, ChaosKind, GroupChoice, Scenario, Share, Timing};
+
+impl Scenario {
+    /// How many clients join each group, by [`GroupId`](crate::base::GroupId).
+    pub fn members(&self) -> Vec<u32> {
+        let mut members = vec![0; self.groups.len()];
+        for pool in &self.pools {
+            for (place, group) in pool.groups.groups.iter().enumerate() {
+                members[group.index()] += pool.groups.members_at(place, pool.clients);
+            }
+        }
+        members
+    }
+
+    /// The slots that a fault may hit, as ranges in ascending order: those of its pool, else
+    /// all; `no_sequence_ack` only those that send sequence acks; `hub_restart` none.
+    pub fn candidates(&self, entry: &ChaosEntry) -> Vec<Range<u32>> {
+        let reliable_only = entry.kind == ChaosKind::NoSequenceAck;
+        self.pools
+            .iter()
+            .enumerate()
+            .filter(|(at, pool)| {
+                entry.kind != ChaosKind::HubRestart
+                    && entry.pool.is_none_or(|wanted| wanted == *at)
+                    && (!reliable_only || pool.protocol.is_reliable())
+            })
+            .map(|(_, pool)| pool.slots())
+            .collect()
+    }
+}
+
+impl GroupChoice {
+    /// How many of a pool's `clients` join the group at `place` of this choice.
+    pub fn members_at(&self, place: usize, clients: u32) -> u32 {
+        let count = self.groups.len() as u64;
+        let join = u64::from(self.join).min(count);
+        if join == 0 {
+            return 0;
+        }
+        let (place, clients) = (place as u64, u64::from(clients));
+        let (rounds, rest) = (clients / count, clients % count);
+        // Client i joins this place when i mod count is one of the `join` places up to it,
+        // going round. Of the unfinished last round, clients 0..rest exist.
+        let up_to = |end: u64| end.min(rest);
+        let in_last_round = if place + 1 >= join {
+            up_to(place + 1) - up_to(place + 1 - join)
+        } else {
+            up_to(place + 1) + rest - up_to(count + place + 1 - join)
+        };
+        // At most `clients`: nobody joins a group twice.
+        (rounds * join + in_last_round) as u32
+    }
+}
+
+impl Share {
+    /// How many of `all` this is: at least one where there are any, at most all.
+    pub fn of(self, all: u32) -> u32 {
+        let wanted = match self {
+            // The slack undoes the division by 100 (7% of 100 is 7, not 8).
+            Share::Fraction(fraction) => (fraction * f64::from(all) - 1e-6).ceil() as u32,
+            Share::Count(count) => count,
+        };
+        wanted.max(1).min(all)
+    }
+}
+
+impl Timing {
+    /// How often it happens.
+    pub fn count(&self) -> u64 {
+        match *self {
+            Timing::At(_) => 1,
+            Timing::Every {
+                start,
+                every,
+                until,
+            } => {
+                let span = until.saturating_sub(start).as_nanos();
+                let every = every.as_nanos().max(1);
+                u64::try_from(span.div_ceil(every)).unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// When it happens, from the start of the load, in ascending order.
+    pub fn times(&self) -> impl Iterator<Item = Duration> + use<> {
+        let (start, every) = match *self {
+            Timing::At(at) => (at, Duration::ZERO),
+            Timing::Every { start, every, .. } => (start, every),
+        };
+        let mut next = Some(start);
+        (0..self.count()).map_while(move |_| {
+            let now = next?;
+            next = now.checked_add(every);
+            Some(now)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::GroupId;
+
+    #[test]
+    fn members_are_counted_as_clients_join() {
+        // Expected deliveries would be wrong for every group otherwise.
+        for count in 1..7u32 {
+            for join in 1..=count {
+                for clients in 0..20 {
+                    let choice = GroupChoice {
+                        groups: (0..count).map(GroupId).collect(),
+                        join,
+                    };
+                    for place in 0..count {
+                        let joined = (0..clients)
+                            .filter(|i| choice.of(*i).contains(&GroupId(place)))
+                            .count();
+                        let said = choice.members_at(place as usize, clients);
+                        assert_eq!(said as usize, joined, "{clients} {join}/{count} at {place}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_hits_whole_clients() {
+        assert_eq!(Share::Fraction(0.07).of(100), 7);
+        assert_eq!(Share::Fraction(0.001).of(100), 1);
+        assert_eq!(Share::Fraction(1.0).of(3), 3);
+        assert_eq!(Share::Count(9).of(3), 3);
+        assert_eq!(Share::Fraction(0.5).of(0), 0);
+    }
+
+    #[test]
+    fn a_fault_does_not_happen_at_or_after_its_end() {
+        let timing = |until| Timing::Every {
+            start: Duration::from_secs(1),
+            every: Duration::from_secs(2),
+            until: Duration::from_secs(until),
+        };
+        let seconds = |t: Timing| t.times().map(|at| at.as_secs()).collect::<Vec<_>>();
+        assert_eq!(seconds(timing(5)), [1, 3]);
+        assert_eq!(seconds(timing(6)), [1, 3, 5]);
+        assert!(seconds(timing(1)).is_empty());
+        assert_eq!(seconds(Timing::At(Duration::from_secs(4))), [4]);
+    }
+}

@@ -1,0 +1,13 @@
+//! From a tree of values to a [`Scenario`](super::Scenario): every key, default and
+//! cross-check of the format, one file per section.
+//!
+//! A reader that finds a mistake notes it and goes on with what it has, so that one look
+//! shows them all. Read `scenario` first.
+
+pub(super) mod chaos;
+pub(super) mod groups;
+pub(super) mod pools;
+pub(super) mod publish;
+pub(super) mod scenario;
+pub(super) mod target;
+pub(super) mod threshold;
