@@ -2,7 +2,7 @@
 //!
 //! The coordinator replaces the numbers in [`ExporterState`] once a second; a scrape only
 //! reads them. Every label combination exists from the start with value 0, or `increase()`
-//! would miss the first event. [`super::names`] is the table of families, [`super::serve`]
+//! would miss the first event. [`super::names`] is the table of families, [`serve()`](super::serve())
 //! the HTTP server.
 
 use std::collections::HashMap;

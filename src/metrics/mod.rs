@@ -2,7 +2,7 @@
 //!
 //! [`stats`] is what clients count into and the only source of every figure that reports,
 //! progress lines and the metrics endpoint show. [`names`] is the table of metric names,
-//! [`exporter`] turns the numbers into Prometheus text, [`serve`] answers scrapes.
+//! [`exporter`] turns the numbers into Prometheus text, [`mod@serve`] answers scrapes.
 
 pub mod exporter;
 pub mod latency;
