@@ -10,6 +10,8 @@ use crate::base::{GroupId, Seed, Slot};
 use crate::payload::Template;
 use crate::wire::Subprotocol;
 
+pub use crate::verify::{Mode, Promise};
+
 /// What a run shall do. Immutable; plans are pure functions of it.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -57,49 +59,6 @@ impl Scenario {
     pub fn groups_of(&self, slot: Slot) -> Vec<GroupId> {
         let pool = &self.pools[self.pool_of(slot)];
         pool.groups.of(slot.0 - pool.first_slot)
-    }
-}
-
-/// What is verified. Source: verification.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Mode {
-    /// Every (message, receiver) pair by name.
-    #[default]
-    Full,
-    /// Count and sum of hashes per receiver and group: order is not verified.
-    Digest,
-    /// Counts only; every payload property is "not verified".
-    Counts,
-}
-
-impl Mode {
-    /// The name in scenario files and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mode::Full => "full",
-            Mode::Digest => "digest",
-            Mode::Counts => "counts",
-        }
-    }
-}
-
-/// What the hub is held to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Promise {
-    /// Only what is documented can be violated.
-    Published,
-    /// What the reference implementation does, too: one node, membership in force before
-    /// the join ack, fan-out queued before the publish ack.
-    Reference,
-}
-
-impl Promise {
-    /// The name in scenario files and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Promise::Published => "published",
-            Promise::Reference => "reference",
-        }
     }
 }
 
