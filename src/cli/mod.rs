@@ -1,6 +1,6 @@
 //! The commands: arguments in, exit code out.
 //!
-//! Read [`check`] for `hubstorm check`.
+//! Read [`mod@check`] for `hubstorm check`.
 
 pub mod check;
 

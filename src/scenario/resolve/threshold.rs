@@ -292,3 +292,40 @@ fn bound_of(
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::scenario::{Overrides, parse};
+
+    #[test]
+    fn every_metric_can_be_named_once_with_a_bound_of_its_own_unit() {
+        let metrics = metrics();
+        let names: BTreeSet<&str> = metrics.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names.len(), metrics.len());
+        for (name, measure) in &metrics {
+            let (bound, unit) = match measure {
+                Measure::Count => ("3", Unit::Number),
+                Measure::CountOrShare => ("50%", Unit::Share),
+                Measure::Duration => ("3s", Unit::Seconds),
+                Measure::Bytes => ("3B", Unit::Number),
+            };
+            let text = format!("{{pools: {{a: {{clients: 1}}}}, thresholds: [{name}>={bound}]}}");
+            let scenario = parse(&text, "t.yaml", &Overrides::default(), &|_| None)
+                .unwrap_or_else(|wrong| panic!("{wrong}"));
+            let threshold = &scenario.thresholds[0];
+            assert_eq!((&threshold.metric, threshold.unit), (name, unit));
+            assert_eq!(threshold.comparison, Comparison::GreaterOrEqual);
+        }
+    }
+
+    #[test]
+    fn a_count_of_a_share_metric_is_still_a_count() {
+        let text = "{pools: {a: {clients: 1}}, thresholds: [delivery.verified > 5]}";
+        let scenario = parse(text, "t.yaml", &Overrides::default(), &|_| None).unwrap();
+        assert_eq!(scenario.thresholds[0].unit, Unit::Number);
+        assert_eq!(scenario.thresholds[0].bound, 5.0);
+    }
+}
