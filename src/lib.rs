@@ -11,6 +11,7 @@ pub mod chaos;
 pub mod cli;
 pub mod client;
 pub mod coordinator;
+pub mod exporter;
 pub mod fleet;
 pub mod generator;
 pub mod hub;

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-use hubstorm::metrics::names;
+use hubstorm::exporter::names;
 use prometheus::proto::MetricType;
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! Faults that the clients suffer: the plan of a run, before anything has started.
 //!
-//! Read [`plan`] for how entries become injections.
+//! Read [`mod@plan`] for how entries become injections.
 
 pub mod plan;
 

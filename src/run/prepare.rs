@@ -13,10 +13,10 @@ use crate::base::Slot;
 use crate::chaos;
 use crate::client::SharedConfig;
 use crate::client::shared::user_id;
+use crate::exporter::ExporterState;
+use crate::exporter::{self, MetricsServer};
 use crate::generator::{self, GeneratorFacts};
 use crate::hub::{FaultSpec, Hub, HubConfig};
-use crate::metrics::exporter::ExporterState;
-use crate::metrics::serve::{self, MetricsServer};
 use crate::report::terminal::Paint;
 use crate::report::write::WriteError;
 use crate::report::{Results, ResultsDir, RunFacts, RunInfo};
@@ -187,9 +187,9 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
 
 fn serve_metrics(
     addr: SocketAddr,
-    state: crate::metrics::exporter::SharedState,
+    state: exporter::SharedState,
 ) -> Result<MetricsServer, RunError> {
-    serve::serve(addr, state).map_err(|source| RunError::Metrics { addr, source })
+    exporter::serve(addr, state).map_err(|source| RunError::Metrics { addr, source })
 }
 
 fn run_number(mut rng: rand_chacha::ChaCha8Rng) -> u32 {

@@ -6,9 +6,8 @@ use std::sync::{Arc, PoisonError};
 
 use crate::chaos::Injection;
 use crate::coordinator::{Phase, Tick};
+use crate::exporter::{self, MetricsServer, SharedState};
 use crate::generator::{GeneratorFacts, Sampler};
-use crate::metrics::exporter::{self, SharedState};
-use crate::metrics::serve::MetricsServer;
 use crate::report::progress::{Now, Progress, ProgressMode};
 use crate::report::terminal::{Again, Banner, Paint, banner, summary};
 use crate::report::write::{Event, WriteError};

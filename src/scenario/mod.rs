@@ -1,7 +1,7 @@
 //! Scenario files: what a run shall do, as read, checked and resolved.
 //!
 //! [`model`] is what the rest of the program sees: no option left open, no text left to
-//! parse. [`file`] is the way in, [`yaml`] the way out, `read` knows YAML with places and
+//! parse. [`mod@file`] is the way in, [`yaml`] the way out, `read` knows YAML with places and
 //! collects mistakes, `resolve` knows the format. Imports `base`, `wire`, `payload` and the
 //! vocabulary of `verify`; never `chaos`, `load` or anything live.
 

@@ -70,3 +70,48 @@ fn an_alias_bomb_is_refused_at_once() {
     let told = parse(&text).unwrap_err().to_string();
     assert!(told.contains("aliases counted as often as used"), "{told}");
 }
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time taken is what is tested"
+)]
+fn hostile_files_are_refused_in_a_moment() {
+    let start = std::time::Instant::now();
+    // Each of these is a megabyte that a careless reader takes minutes or gigabytes for.
+    let many = |part: &str| part.repeat(1_000_000 / part.len());
+    let keys: String = (0..90_000).map(|n| format!("k{n}: \n")).collect();
+    let texts = [
+        many("${"),
+        many("${A:-"),
+        many("["),
+        many("a: {"),
+        many("\n"),
+        format!("x: [\n{}", many("y\n")),
+        format!("access_key: [\n{}:", many("\n")),
+        format!(
+            "a: &a '{}'\nb: [{}]",
+            many("x")[..500_000].to_owned(),
+            "*a,".repeat(90_000)
+        ),
+        format!("{{access_key: [{}]}}", many("'x',")[..300_000].to_owned()),
+        keys,
+        format!("pools: {{a: {{clients: 1, protocol: '{}'}}}}", many("x")),
+        many("- &a x\n"),
+    ];
+    for text in texts {
+        let wrong = parse(&text).map(|_| ()).unwrap_err();
+        assert!(wrong.to_string().len() < 200_000, "{:?}", &text[..40]);
+    }
+    let set = Overrides {
+        set: vec![many("a.") + "=1"],
+        ..Overrides::default()
+    };
+    assert!(scenario::parse("pools: {a: {clients: 1}}", "t.yaml", &set, &no_env).is_err());
+    let big = |_: &str| Some("x".repeat(100_000));
+    let text = format!("name: {}", "${A}".repeat(50_000));
+    let wrong = scenario::parse(&text, "t.yaml", &Overrides::default(), &big).unwrap_err();
+    assert!(wrong.to_string().contains("more than 1048576 bytes"));
+    // All together take two seconds unoptimised; a quadratic reader takes an hour.
+    assert!(start.elapsed() < std::time::Duration::from_secs(60));
+}

@@ -3,6 +3,8 @@
 use hubstorm::scenario::{self, Overrides, TargetSpec};
 use secrecy::{ExposeSecret, SecretString};
 
+use proptest::prelude::*;
+
 use super::{no_env, parse};
 
 const KEY: &str = "hushHUSHhush0123456789+/=";
@@ -155,4 +157,28 @@ thresholds: ['${A} < 5', 'ack.p99 < ${A}', 'ack.p99 ${A}', '${A}']
     let wrong = scenario::parse(text, "test.yaml", &Overrides::default(), &env).unwrap_err();
     assert!(wrong.list.len() >= 25, "{wrong}");
     assert!(!wrong.to_string().contains("hush"), "{wrong}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever else is typed wrong, a secret behind its key stays hidden.
+    #[test]
+    fn a_slip_beside_a_secret_does_not_show_it(at in 0usize..400, put in "[ -~\n\t]{1,3}", which in 0usize..3) {
+        let target = [
+            "\n  endpoint: http://h\n  access_key: hushhush\n  hub: 1x",
+            "{endpoint: 'http://h', access_key: \"hushhush\", hub: 1x}",
+            "\n  connection_string: Endpoint=http://h;AccessKey=hushhush;Version=1.0;\n  hub: 1x",
+        ][which];
+        let text = format!("name: a\ntarget: {target}\npools:\n  a: {{clients: 0}}\n");
+        let at = at % text.len();
+        // Inside the key's name or the secret itself the slip makes it something else.
+        let key = text.find("access_key").or(text.find("connection_string")).unwrap();
+        let secret = text.find("hushhush").unwrap();
+        prop_assume!(!(key < at && at < secret + 8));
+        let text = format!("{}{put}{}", &text[..at], &text[at..]);
+        if let Err(wrong) = parse(&text) {
+            prop_assert!(!wrong.to_string().contains("hush"), "{wrong}");
+        }
+    }
 }

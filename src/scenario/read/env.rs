@@ -26,6 +26,11 @@ const PROTECTED: [(char, char); 8] = [
     ('?', '\u{f8f7}'),
 ];
 
+/// Characters of a reference that may stand unquoted where YAML wants quotes.
+const REFERENCE_MAX: usize = 1024;
+/// Bytes that the environment may bring into one scenario.
+const VALUES_MAX: usize = 1 << 20;
+
 /// Replaces the punctuation inside references by private characters.
 pub(super) fn protect(text: &str) -> Cow<'_, str> {
     // A text that uses the private characters itself keeps them; its references have to be
@@ -38,9 +43,11 @@ pub(super) fn protect(text: &str) -> Cow<'_, str> {
     while let Some(start) = rest.find("${") {
         out.push_str(&rest[..=start]);
         rest = &rest[start + 1..];
-        let line = rest.split(['\n', '\r']).next().unwrap_or("");
-        if let Some(end) = line.find('}')
-            && split(&line[1..end]).is_some()
+        // A `$` ends the look, too: else many starts without an end would take for ever.
+        let mut near = rest.char_indices().take(REFERENCE_MAX);
+        let stop = near.find(|(_, c)| "}$\r\n".contains(*c));
+        if let Some((end, '}')) = stop
+            && split(&rest[1..end]).is_some()
         {
             out.extend(rest[..=end].chars().map(|c| swap(c, |pair| *pair)));
             rest = &rest[end + 1..];
@@ -95,91 +102,108 @@ fn split(inside: &str) -> Option<(&str, Otherwise<'_>)> {
 }
 
 /// Replaces the references in every scalar of a tree.
-pub(in crate::scenario) fn substitute(node: &mut Rc<Node>, env: Env<'_>, mistakes: &mut Mistakes) {
-    let node = Rc::make_mut(node);
-    match &mut node.kind {
-        Kind::Scalar(scalar) => {
-            if scalar.raw.contains("${") {
-                let value = expand(&scalar.raw, env, node.place, mistakes);
-                scalar.broken = value.is_none();
-                scalar.value = value.unwrap_or_default();
-            }
-        }
-        Kind::Seq(items) => {
-            for item in items {
-                substitute(item, env, mistakes);
-            }
-        }
-        Kind::Map(entries) => {
-            for entry in entries {
-                substitute(&mut entry.value, env, mistakes);
-            }
-        }
-    }
-}
-
-/// `None` when a reference has no value; a mistake says why.
-fn expand(raw: &str, env: Env<'_>, place: Place, mistakes: &mut Mistakes) -> Option<String> {
-    let mut out = Some(String::new());
-    let put = |text: &str, out: &mut Option<String>| {
-        if let Some(out) = out {
-            out.push_str(text);
-        }
+pub(in crate::scenario) fn substitute(root: &mut Rc<Node>, env: Env<'_>, mistakes: &mut Mistakes) {
+    let mut expander = Expander {
+        env,
+        room: VALUES_MAX,
+        mistakes,
     };
-    let mut rest = raw;
-    while let Some(start) = rest.find("${") {
-        if rest[..start].ends_with('$') {
-            // `$${` is written for `${`.
-            put(&rest[..start - 1], &mut out);
-            put("${", &mut out);
-            rest = &rest[start + 2..];
-            continue;
-        }
-        put(&rest[..start], &mut out);
-        let inside = &rest[start + 2..];
-        let end = inside.find('}');
-        match end.and_then(|end| split(&inside[..end])) {
-            Some((name, otherwise)) => match value(name, otherwise, env) {
-                Ok(value) => put(&value, &mut out),
-                Err(why) => {
-                    out = None;
-                    let mend = format!("set it, or write ${{{name}:-default}}");
-                    mistakes
-                        .add(place, format!("environment variable {name}: {why}"))
-                        .mend(mend);
-                }
-            },
-            None => {
-                out = None;
-                mistakes
-                    .add(place, "`${` does not start a reference to the environment")
-                    .expected("${NAME}, ${NAME:-default} or ${NAME:?message}")
-                    .mend("write $${ for the characters ${ themselves");
-            }
-        }
-        rest = &inside[end.map_or(inside.len(), |end| end + 1)..];
-    }
-    put(rest, &mut out);
-    out
+    expander.node(root);
 }
 
-fn value(name: &str, otherwise: Otherwise<'_>, env: Env<'_>) -> Result<String, String> {
+struct Expander<'e, 'm> {
+    env: Env<'e>,
+    /// Of [`VALUES_MAX`], what is left.
+    room: usize,
+    mistakes: &'m mut Mistakes,
+}
+
+impl Expander<'_, '_> {
+    fn node(&mut self, node: &mut Rc<Node>) {
+        let node = Rc::make_mut(node);
+        match &mut node.kind {
+            Kind::Scalar(scalar) => {
+                if scalar.raw.contains("${") {
+                    let value = self.expand(&scalar.raw, node.place);
+                    scalar.broken = value.is_none();
+                    scalar.value = value.unwrap_or_default();
+                }
+            }
+            Kind::Seq(items) => items.iter_mut().for_each(|item| self.node(item)),
+            Kind::Map(entries) => {
+                for entry in entries {
+                    self.node(&mut entry.value);
+                }
+            }
+        }
+    }
+
+    /// The text with its references replaced; `None` when one has no value.
+    fn expand(&mut self, raw: &str, place: Place) -> Option<String> {
+        let mut out = String::new();
+        let mut whole = true;
+        let mut rest = raw;
+        while let Some(start) = rest.find("${") {
+            if rest[..start].ends_with('$') {
+                // `$${` is written for `${`.
+                out.push_str(&rest[..start - 1]);
+                out.push_str("${");
+                rest = &rest[start + 2..];
+                continue;
+            }
+            out.push_str(&rest[..start]);
+            let inside = &rest[start + 2..];
+            let end = inside.find('}');
+            let reference = end.and_then(|end| split(&inside[..end]));
+            match reference {
+                Some((name, otherwise)) => match self.value(name, otherwise, place) {
+                    Some(value) => out.push_str(&value),
+                    None => whole = false,
+                },
+                None => {
+                    whole = false;
+                    self.mistakes
+                        .add(place, "`${` does not start a reference to the environment")
+                        .expected("${NAME}, ${NAME:-default} or ${NAME:?message}")
+                        .mend("write $${ for the characters ${ themselves");
+                }
+            }
+            rest = &inside[end.map_or(inside.len(), |end| end + 1)..];
+        }
+        out.push_str(rest);
+        whole.then_some(out)
+    }
+
+    fn value(&mut self, name: &str, otherwise: Otherwise<'_>, place: Place) -> Option<String> {
+        match lookup(name, otherwise, self.env) {
+            Ok(value) if value.len() <= self.room => {
+                self.room -= value.len();
+                Some(value)
+            }
+            Ok(_) => {
+                let what = format!("the environment brings in more than {VALUES_MAX} bytes");
+                self.mistakes.add(place, what);
+                None
+            }
+            Err(why) => {
+                let mend = format!("set it, or write ${{{name}:-default}}");
+                self.mistakes
+                    .add(place, format!("environment variable {name}: {why}"))
+                    .mend(mend);
+                None
+            }
+        }
+    }
+}
+
+fn lookup(name: &str, otherwise: Otherwise<'_>, env: Env<'_>) -> Result<String, String> {
     let set = env(name);
+    let filled = |set: Option<String>| set.filter(|value| !value.is_empty());
     match otherwise {
         Otherwise::Fail => set.ok_or_else(|| "not set".into()),
-        Otherwise::Default(default) => {
-            let default = || default.to_owned();
-            Ok(set
-                .filter(|value| !value.is_empty())
-                .unwrap_or_else(default))
-        }
-        Otherwise::Message(message) => set.filter(|value| !value.is_empty()).ok_or_else(|| {
-            if message.is_empty() {
-                "not set or empty".into()
-            } else {
-                message.into()
-            }
-        }),
+        Otherwise::Default(default) => Ok(filled(set).unwrap_or_else(|| default.to_owned())),
+        Otherwise::Message("") => filled(set).ok_or_else(|| "not set or empty".into()),
+        Otherwise::Message(message) => filled(set).ok_or_else(|| message.to_owned()),
     }
 }
 
@@ -200,7 +224,12 @@ mod tests {
             width: 1,
         };
         let mut mistakes = Mistakes::default();
-        let out = expand(raw, &env, place, &mut mistakes);
+        let mut expander = Expander {
+            env: &env,
+            room: VALUES_MAX,
+            mistakes: &mut mistakes,
+        };
+        let out = expander.expand(raw, place);
         assert_eq!(out.is_none(), !mistakes.is_empty(), "{raw}");
         out
     }

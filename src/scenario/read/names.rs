@@ -1,15 +1,24 @@
 //! "Did you mean": the nearest of the valid names.
 
+/// Longer texts are no slips of the pen.
+const LETTERS_MAX: usize = 64;
+/// Names looked at: a scenario may have a million groups.
+const NAMES_MAX: usize = 10_000;
+
 /// The valid name nearest to `got`, when it is near enough to be meant.
 pub(in crate::scenario) fn nearest<'n>(
     got: &str,
     names: impl IntoIterator<Item = &'n str>,
 ) -> Option<&'n str> {
+    if got.chars().count() > LETTERS_MAX {
+        return None;
+    }
     let plain = |name: &str| name.to_lowercase().replace(['-', ' '], "_");
     let wanted = plain(got);
     let distance = |name: &str| strsim::damerau_levenshtein(&wanted, &plain(name));
     let (distance, name) = names
         .into_iter()
+        .take(NAMES_MAX)
         .map(|name| (distance(name), name))
         .min_by_key(|(distance, _)| *distance)?;
     let letters = wanted.chars().count().max(name.chars().count());
@@ -23,6 +32,21 @@ pub(in crate::scenario) fn did_you_mean<'n>(
     names: impl IntoIterator<Item = &'n str>,
 ) -> Option<String> {
     nearest(got, names).map(|name| format!("did you mean `{name}`?"))
+}
+
+/// A text as messages quote it: not too long, control characters escaped.
+pub(in crate::scenario) fn cut(text: &str) -> String {
+    const SHOWN: usize = 80;
+    let escaped = |c: char| {
+        let escape = c.is_control().then(|| c.escape_default().to_string());
+        escape.unwrap_or_else(|| c.to_string())
+    };
+    let mut chars = text.chars();
+    let mut start: String = chars.by_ref().take(SHOWN).map(escaped).collect();
+    if chars.next().is_some() {
+        start.push_str("...");
+    }
+    start
 }
 
 /// `a, b or c`.

@@ -10,6 +10,9 @@ use super::secrets::{carries_a_secret, names_a_secret};
 use super::source::{Mistakes, Place, Sources, Stretch};
 use super::tree::{self, Entry, Kind, Node, Scalar};
 
+/// Names in a dotted path; the format needs 6.
+const STEPS_MAX: usize = 16;
+
 /// What the command line says beside the file. Values are texts, read as the file's are.
 #[derive(Clone, Default)]
 pub struct Overrides {
@@ -141,7 +144,7 @@ impl Flag<'_> {
             let nothing = Scalar::new(String::new(), true);
             value = Some(Rc::new(Node::new(place(skip, 1), Kind::Scalar(nothing))));
         }
-        self.put(path, value, |skip, width| place(skip, width));
+        self.put(path, value, place);
     }
 
     /// A flag whose value is a text of its own.
@@ -190,6 +193,13 @@ impl Flag<'_> {
         let mut skip = 0;
         let mut steps = Vec::new();
         for key in path.split('.') {
+            if steps.len() == STEPS_MAX {
+                self.mistakes.add(
+                    place(skip, 1),
+                    format!("a path of more than {STEPS_MAX} names"),
+                );
+                return;
+            }
             let width = key.chars().count();
             let at = place(skip, width.max(1));
             if key.is_empty() {

@@ -38,7 +38,7 @@ fn read<T>(node: &Node, scalar: &Scalar, value: T) -> Read<T> {
     Read {
         value,
         place: node.place,
-        shown: scalar.shown().to_owned(),
+        shown: scalar.shown(),
     }
 }
 
@@ -150,6 +150,6 @@ pub(in crate::scenario) fn choice<T: Copy>(
     mistakes
         .add(node.place, format!("`{shown}` is not {what}"))
         .expected(expected)
-        .maybe_mend(did_you_mean(shown, options.iter().map(|(name, _)| *name)));
+        .maybe_mend(did_you_mean(&shown, options.iter().map(|(name, _)| *name)));
     None
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::names::{nearest, one_of};
+use super::names::{cut, nearest, one_of};
 use super::source::{Mistakes, Place};
 use super::tree::{Entry, Kind, Node};
 
@@ -32,10 +32,10 @@ impl<'n> Section<'n> {
             if keys.contains(&entry.key.as_str()) {
                 continue;
             }
-            let key = &entry.key;
+            let (key, shown) = (&entry.key, cut(&entry.key));
             let what = match path {
-                "" => format!("unknown key `{key}`"),
-                _ => format!("unknown key `{key}` in {path}"),
+                "" => format!("unknown key `{shown}`"),
+                _ => format!("unknown key `{shown}` in {path}"),
             };
             let near = nearest(key, keys.iter().copied());
             meant.extend(near.map(str::to_owned));

@@ -158,7 +158,7 @@ impl Sources {
             column,
             width,
         } = mistake.place;
-        let (source_line, caret) = window(&self.line(source, line), column);
+        let (source_line, caret) = self.line(source, line, column);
         let room = (source_line.chars().count() as u32 + 1).saturating_sub(caret);
         Diagnostic {
             file: self.list[source as usize].name.clone(),
@@ -173,27 +173,40 @@ impl Sources {
         }
     }
 
-    /// A line with its secrets starred out, as long as before.
-    fn line(&self, source: u32, line: u32) -> String {
+    /// The part of a line that is worth showing, secrets starred out, and the column in it.
+    fn line(&self, source: u32, line: u32, column: u32) -> (String, u32) {
         let from = &self.list[source as usize];
         let text = nth_line(&from.text, line);
-        let hidden = |column: u32| {
-            self.secrets.iter().any(|secret| {
-                secret.source == source
-                    && secret.start <= (line, column)
-                    && (line, column) < secret.end
-            })
+        let masked = match from.unread {
+            false => None,
+            true if continues_a_secret(&from.text, line) => Some("*".repeat(text.chars().count())),
+            true => mask_by_words(text),
         };
-        let masked: String = text
-            .chars()
-            .zip(1..)
-            .map(|(c, column)| if hidden(column) { '*' } else { c })
+        let (shown, caret) = window(masked.as_deref().unwrap_or(text), column);
+        let first = column - caret;
+        let secrets: Vec<&Stretch> = self
+            .secrets
+            .iter()
+            .filter(|secret| {
+                secret.source == source && secret.start.0 <= line && line <= secret.end.0
+            })
             .collect();
-        match from.unread {
-            false => masked,
-            true if continues_a_secret(&from.text, line) => "*".repeat(text.chars().count()),
-            true => mask_by_words(&masked).unwrap_or(masked),
-        }
+        let hidden = |place: (u32, u32)| {
+            secrets
+                .iter()
+                .any(|secret| secret.start <= place && place < secret.end)
+        };
+        let starred = shown
+            .chars()
+            .zip(first + 1..)
+            .map(|(c, column)| match c {
+                _ if hidden((line, column)) => '*',
+                // Nothing that moves the cursor of a terminal.
+                c if c.is_control() && c != '\t' => '\u{fffd}',
+                c => c,
+            })
+            .collect();
+        (starred, caret)
     }
 }
 
@@ -233,13 +246,13 @@ fn mask_by_words(line: &str) -> Option<String> {
     let lower = line.to_ascii_lowercase();
     let value_start = |word: &str| {
         let after = lower.find(word)? + word.len();
-        let separator = lower[after..].find([':', '='])?;
-        Some(after + separator + 1)
+        let rest = lower[after..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        Some(after + rest?)
     };
     let start = WORDS.iter().filter_map(|word| value_start(word)).min()?;
     let masked = line[start..]
         .chars()
-        .map(|c| if c.is_whitespace() { c } else { '*' });
+        .map(|c| if " :=\t".contains(c) { c } else { '*' });
     Some(line[..start].chars().chain(masked).collect())
 }
 
@@ -248,11 +261,9 @@ fn continues_a_secret(text: &str, line: u32) -> bool {
     if nth_line(text, line).contains(':') {
         return false;
     }
-    (1..line)
-        .rev()
-        .map(|above| nth_line(text, above))
-        .find(|above| above.contains(':'))
-        .is_some_and(|above| mask_by_words(above).is_some())
+    let above: Vec<&str> = text.lines().take(line as usize - 1).collect();
+    let key = above.iter().rev().find(|line| line.contains(':'));
+    key.is_some_and(|key| mask_by_words(key).is_some())
 }
 
 #[cfg(test)]

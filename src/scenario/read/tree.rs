@@ -4,15 +4,20 @@
 //! scalars, tags, a second document, references to a value from inside itself, and aliases
 //! that multiply to more than [`NODES_MAX`] values.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde_saphyr::granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::env;
+use super::names::cut;
 use super::source::{Mistakes, Place, Sources, Stretch};
 
-/// Values in one file, those behind aliases counted as often as they are used.
+/// Values in one file, those behind aliases counted as often as they are used, long ones as
+/// several.
 const NODES_MAX: usize = 100_000;
+/// Bytes of a text that count as one value more.
+const VALUE_BYTES: usize = 32;
 /// Mappings and lists inside each other; the format needs 5.
 const DEPTH_MAX: usize = 32;
 
@@ -24,7 +29,7 @@ pub(in crate::scenario) struct Node {
     /// All of it.
     pub(in crate::scenario) stretch: Stretch,
     pub(in crate::scenario) kind: Kind,
-    /// How many values it holds, itself included.
+    /// How many values it holds, itself included; see [`NODES_MAX`].
     weight: usize,
 }
 
@@ -62,8 +67,12 @@ impl Scalar {
     }
 
     /// The scalar as messages may quote it: never a value from the environment.
-    pub(in crate::scenario) fn shown(&self) -> &str {
-        if self.secret { "***" } else { &self.raw }
+    pub(in crate::scenario) fn shown(&self) -> String {
+        if self.secret {
+            "***".to_owned()
+        } else {
+            cut(&self.raw)
+        }
     }
 
     pub(in crate::scenario) fn is_null(&self) -> bool {
@@ -82,7 +91,7 @@ impl Node {
     /// A node that no file has, for values given by flags.
     pub(in crate::scenario) fn new(place: Place, kind: Kind) -> Self {
         let weight = 1 + match &kind {
-            Kind::Scalar(_) => 0,
+            Kind::Scalar(scalar) => scalar.raw.len() / VALUE_BYTES,
             Kind::Seq(items) => items.iter().map(|item| item.weight).sum(),
             Kind::Map(entries) => entries.iter().map(|entry| entry.value.weight).sum(),
         };
@@ -132,7 +141,7 @@ pub(in crate::scenario) fn parse(
     let mut builder = Builder {
         parser: Parser::new_from_str_with_options(&masked, options),
         source,
-        anchors: Vec::new(),
+        anchors: HashMap::new(),
         nodes: 0,
         sources,
         mistakes,
@@ -151,7 +160,7 @@ struct Builder<'t, 'm> {
     parser: Events<'t>,
     source: u32,
     /// Finished anchored nodes; the number of open ones is not in it.
-    anchors: Vec<(usize, Rc<Node>)>,
+    anchors: HashMap<usize, Rc<Node>>,
     nodes: usize,
     sources: &'m mut Sources,
     mistakes: &'m mut Mistakes,
@@ -247,17 +256,20 @@ impl<'t> Builder<'t, '_> {
         };
         let mut node = Node::new(place, kind);
         node.stretch.end = (end.line() as u32, end.col() as u32 + 1);
-        self.count(1, place)?;
+        let own = match &node.kind {
+            Kind::Scalar(_) => node.weight,
+            _ => 1,
+        };
+        self.count(own, place)?;
         let node = Rc::new(node);
         if let Some(id) = anchor {
-            self.anchors.push((id, Rc::clone(&node)));
+            self.anchors.insert(id, Rc::clone(&node));
         }
         Some(node)
     }
 
     fn alias(&mut self, id: usize, place: Place) -> Option<Rc<Node>> {
-        let found = self.anchors.iter().find(|(known, _)| *known == id);
-        let Some((_, node)) = found else {
+        let Some(node) = self.anchors.get(&id) else {
             self.mistakes
                 .add(place, "this alias refers to the value that it is part of");
             return None;
@@ -272,7 +284,7 @@ impl<'t> Builder<'t, '_> {
         if self.nodes <= NODES_MAX {
             return Some(());
         }
-        let what = format!("more than {NODES_MAX} values, aliases counted as often as used");
+        let what = format!("too much: {NODES_MAX} values, aliases counted as often as used");
         self.mistakes.add(place, what);
         None
     }
@@ -291,6 +303,7 @@ impl<'t> Builder<'t, '_> {
 
     fn mapping(&mut self) -> Option<(Vec<Entry>, granit_parser::Marker)> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut lines = HashMap::new();
         let mut key: Option<Rc<Node>> = None;
         loop {
             let (event, span) = self.next()?;
@@ -303,13 +316,19 @@ impl<'t> Builder<'t, '_> {
             let node = self.node(event, span)?;
             match key.take() {
                 None => key = Some(node),
-                Some(key) => self.entry(&mut entries, &key, node),
+                Some(key) => self.entry(&mut entries, &mut lines, &key, node),
             }
         }
     }
 
     /// Adds an entry unless its key is no name; notes a key that was there before.
-    fn entry(&mut self, entries: &mut Vec<Entry>, key: &Node, value: Rc<Node>) {
+    fn entry(
+        &mut self,
+        entries: &mut Vec<Entry>,
+        lines: &mut HashMap<String, u32>,
+        key: &Node,
+        value: Rc<Node>,
+    ) {
         let Kind::Scalar(name) = &key.kind else {
             let what = format!("{} cannot be a key", key.kind_name());
             self.mistakes.add(key.place, what).expected("a name");
@@ -317,9 +336,9 @@ impl<'t> Builder<'t, '_> {
             self.sources.hide(value.stretch);
             return;
         };
-        if let Some(first) = entries.iter().find(|entry| entry.key == name.raw) {
-            let what = format!("duplicate key `{}`", name.raw);
-            let mend = format!("the first is in line {}", first.key_place.line);
+        if let Some(first) = lines.insert(name.raw.clone(), key.place.line) {
+            let what = format!("duplicate key `{}`", cut(&name.raw));
+            let mend = format!("the one before is in line {first}");
             self.mistakes.add(key.place, what).mend(mend);
         }
         // A duplicate stays, so that its own mistakes are found, too.

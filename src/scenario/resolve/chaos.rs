@@ -382,6 +382,7 @@ fn bounded(
                 format!("this entry would hit clients more than {HITS_MAX} times"),
             )
             .mend("inject it less often, or into fewer clients");
+        return 0;
     }
     hits
 }

@@ -13,6 +13,8 @@ const KEYS: [&str; 4] = ["count", "prefix", "names", "join"];
 const PREFIX_DEFAULT: &str = "group-";
 /// Groups in one scenario: the table holds every name.
 pub(super) const GROUPS_MAX: u64 = 1 << 20;
+/// Groups that all pools choose from, the same group counted once per pool.
+const CHOSEN_MAX: u64 = 1 << 22;
 /// (client, group) pairs of one pool.
 const MEMBERSHIPS_MAX: u64 = 1 << 26;
 /// Source: protocol, REST limits.
@@ -23,6 +25,8 @@ const NAME_MAX: usize = 1024;
 pub(super) struct Groups {
     pub(super) names: Vec<String>,
     ids: HashMap<String, GroupId>,
+    /// The sum of the pools' choices.
+    chosen: u64,
 }
 
 impl Groups {
@@ -41,9 +45,10 @@ impl Groups {
         id
     }
 
-    /// Whether `more` groups still fit; says so at `place` if not.
-    fn fits(&self, more: u64, place: Place, mistakes: &mut Mistakes) -> bool {
-        let fits = self.names.len() as u64 + more <= GROUPS_MAX;
+    /// Whether a choice of `more` groups still fits; says so at `place` if not.
+    fn fits(&mut self, more: u64, place: Place, mistakes: &mut Mistakes) -> bool {
+        self.chosen = self.chosen.saturating_add(more);
+        let fits = self.names.len() as u64 + more <= GROUPS_MAX && self.chosen <= CHOSEN_MAX;
         if !fits {
             let what = format!("more than {GROUPS_MAX} groups in one scenario");
             mistakes.add(place, what);
@@ -175,27 +180,12 @@ pub(super) fn check_name(read: &Read<String>, mistakes: &mut Mistakes) -> Option
         && name.chars().count() <= NAME_MAX
         && !name.contains(char::is_control);
     if !right {
-        let what = format!("`{}` cannot name a group", cut(&read.shown));
+        let what = format!("`{}` cannot name a group", read.shown);
         mistakes.add(read.place, what).expected(
             "1 to 1024 characters, not all white space, no control characters, not `joined`",
         );
     }
     right.then_some(())
-}
-
-/// The start of a text that may be long.
-fn cut(text: &str) -> String {
-    let mut chars = text.chars();
-    let start: String = chars
-        .by_ref()
-        .take(40)
-        .flat_map(char::escape_debug)
-        .collect();
-    if chars.next().is_some() {
-        start + "..."
-    } else {
-        start
-    }
 }
 
 /// `join: N | all`; left out: 1 of counted groups, all of named ones.

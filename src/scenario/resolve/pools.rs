@@ -6,6 +6,7 @@ use super::groups::{self, Groups};
 use super::publish;
 use super::scenario::Verify;
 use crate::scenario::model::{GroupChoice, Pool};
+use crate::scenario::read::names::cut;
 use crate::scenario::read::scalar;
 use crate::scenario::read::section::{Section, entries};
 use crate::scenario::read::source::{Mistakes, Place};
@@ -89,7 +90,7 @@ fn draft<'n>(
     mistakes: &mut Mistakes,
 ) -> Option<Draft<'n>> {
     check_name(entry, mistakes);
-    let path = format!("pools.{}", entry.key);
+    let path = format!("pools.{}", cut(&entry.key));
     let section = Section::open(&entry.value, entry.key_place, &path, &KEYS, mistakes)?;
     let asked = section
         .required("clients", "`clients: 10`", mistakes)
@@ -113,7 +114,10 @@ fn check_name(entry: &Entry, mistakes: &mut Mistakes) {
     let name = &entry.key;
     if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
         mistakes
-            .add(entry.key_place, format!("`{name}` cannot name a pool"))
+            .add(
+                entry.key_place,
+                format!("`{}` cannot name a pool", cut(name)),
+            )
             .expected("letters, digits, - and _, at most 64");
     }
 }

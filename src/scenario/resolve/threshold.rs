@@ -2,7 +2,7 @@
 
 use crate::base::units::{ByteSize, Percent, parse_duration};
 use crate::scenario::model::{Comparison, Threshold, Unit};
-use crate::scenario::read::names::{did_you_mean, one_of};
+use crate::scenario::read::names::{cut, did_you_mean, one_of};
 use crate::scenario::read::scalar::{self, Read};
 use crate::scenario::read::section::{Section, items};
 use crate::scenario::read::source::{Mistakes, Place};
@@ -173,7 +173,7 @@ impl Parts<'_> {
 
     /// Whether the expression may be quoted.
     fn quotable(&self) -> bool {
-        self.read.shown == self.read.value
+        matches!(&self.node.kind, Kind::Scalar(scalar) if !scalar.secret && scalar.raw == scalar.value)
     }
 }
 
@@ -187,7 +187,7 @@ fn comparison(sign: &str, parts: &Parts<'_>, mistakes: &mut Mistakes) -> Option<
         _ => {
             let what = match sign {
                 "" => "a threshold without a comparison".to_owned(),
-                _ => format!("`{sign}` is no comparison"),
+                _ => format!("`{}` is no comparison", cut(sign)),
             };
             let mend = match sign {
                 "=" => Some("did you mean `==`?"),
@@ -238,7 +238,7 @@ fn unknown_metric(
     };
     let (what, mend) = if parts.quotable() {
         (
-            format!("there is no metric `{metric}`"),
+            format!("there is no metric `{}`", cut(metric)),
             did_you_mean(metric, names()),
         )
     } else {
@@ -281,7 +281,7 @@ fn bound_of(
     };
     if found.is_none() {
         let what = if parts.quotable() {
-            format!("`{text}` is no bound for {metric}")
+            format!("`{}` is no bound for {metric}", cut(text))
         } else {
             format!("this is no bound for {metric}")
         };
@@ -291,4 +291,41 @@ fn bound_of(
             .expected(expected);
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::scenario::{Overrides, parse};
+
+    #[test]
+    fn every_metric_can_be_named_once_with_a_bound_of_its_own_unit() {
+        let metrics = metrics();
+        let names: BTreeSet<&str> = metrics.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names.len(), metrics.len());
+        for (name, measure) in &metrics {
+            let (bound, unit) = match measure {
+                Measure::Count => ("3", Unit::Number),
+                Measure::CountOrShare => ("50%", Unit::Share),
+                Measure::Duration => ("3s", Unit::Seconds),
+                Measure::Bytes => ("3B", Unit::Number),
+            };
+            let text = format!("{{pools: {{a: {{clients: 1}}}}, thresholds: [{name}>={bound}]}}");
+            let scenario = parse(&text, "t.yaml", &Overrides::default(), &|_| None)
+                .unwrap_or_else(|wrong| panic!("{wrong}"));
+            let threshold = &scenario.thresholds[0];
+            assert_eq!((&threshold.metric, threshold.unit), (name, unit));
+            assert_eq!(threshold.comparison, Comparison::GreaterOrEqual);
+        }
+    }
+
+    #[test]
+    fn a_count_of_a_share_metric_is_still_a_count() {
+        let text = "{pools: {a: {clients: 1}}, thresholds: [delivery.verified > 5]}";
+        let scenario = parse(text, "t.yaml", &Overrides::default(), &|_| None).unwrap();
+        assert_eq!(scenario.thresholds[0].unit, Unit::Number);
+        assert_eq!(scenario.thresholds[0].bound, 5.0);
+    }
 }

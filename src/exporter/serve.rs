@@ -21,7 +21,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::exporter::{SharedState, render};
+use super::page::{SharedState, render};
 
 /// Connections served at once.
 pub const CONNECTIONS_MAX: usize = 32;
@@ -168,7 +168,7 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
-    use crate::metrics::exporter::tests::state;
+    use crate::exporter::page::tests::state;
 
     fn ask(addr: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(addr).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use crate::base::Time;
 
 /// A state with one pool, nothing counted.
-pub(in crate::metrics) fn state() -> ExporterState {
+pub(in crate::exporter) fn state() -> ExporterState {
     ExporterState {
         run_id: "01".into(),
         scenario: "quick \"start\"".into(),

@@ -14,8 +14,8 @@ use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
 use super::names::{self, Metric};
-use super::{LatencyKind, PoolStats, Snapshot};
 use crate::generator::Sample;
+use crate::metrics::{LatencyKind, PoolStats, Snapshot};
 use crate::scenario::{ChaosKind, Scenario};
 use crate::verify::kinds::Kind;
 use crate::verify::{Delivery, Permitted, Tally, Unknown, Violation};
