@@ -35,9 +35,10 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("chaos", &["base", "scenario"], &["tokio", "actix", "awc"]),
     ("load", &["base", "scenario"], &["tokio", "actix", "awc"]),
+    ("metrics", &["base", "scenario"], &["tokio", "actix", "awc"]),
     (
-        "metrics",
-        &["base", "scenario", "verify"],
+        "exporter",
+        &["base", "generator", "metrics", "scenario", "verify"],
         &["actix", "awc"],
     ),
     ("hub", &["base", "wire"], &["actix", "awc"]),
