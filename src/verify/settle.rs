@@ -1,0 +1,569 @@
+//! From pairs to verdicts: folding what is long over into counters, the live count of
+//! what is owed, and the end of the run.
+
+use std::time::Duration;
+
+use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
+
+use super::group::{Group, Stream};
+use super::judge::{Bucket, PairView, Piece};
+use super::kinds::Violation;
+use super::membership::{Mark, Membership, Resolved};
+use super::outcome::Suspect;
+use super::pairs::{Hole, PairKey};
+use super::plan::{Mode, Promise};
+use super::shard::Shard;
+use crate::base::Time;
+use crate::payload::StreamId;
+
+/// Messages are folded into counters this long after they were settled.
+const FOLD_AFTER: Duration = Duration::from_secs(60);
+/// How often that is done.
+const FOLD_EVERY: Duration = Duration::from_secs(5);
+/// A recovery explains losses judged until this long after it.
+const RECOVERY_REMEMBERED: Duration = Duration::from_secs(180);
+/// Recorders shrink to this under memory pressure.
+const RECORDER_UNDER_PRESSURE: usize = 8;
+
+/// What judging one pair changes in the tables.
+struct Change {
+    key: PairKey,
+    next: u32,
+    holes: SmallVec<[Hole; 1]>,
+    folded: bool,
+}
+
+/// Judges the pairs of one membership.
+struct Judged<'a> {
+    shard: &'a Shard,
+    group: &'a Group,
+    membership: &'a Membership,
+    member: u32,
+    resolved: Resolved<'a>,
+    reliable: bool,
+    attached: bool,
+}
+
+impl<'a> Judged<'a> {
+    fn new(shard: &'a Shard, group: &'a Group, member: u32) -> Self {
+        let membership = &shard.members[member as usize];
+        let plan = shard.plan.slot(membership.slot);
+        let index = (membership.slot.0 - shard.slots.start) as usize;
+        Judged {
+            shard,
+            group,
+            membership,
+            member,
+            resolved: membership.resolve(group),
+            reliable: plan.is_some_and(|plan| plan.reliable),
+            attached: shard.receivers[index].attached(),
+        }
+    }
+
+    /// The receiver asked to be spared this stream: its own, with noEcho.
+    fn spared(&self, stream: &Stream) -> bool {
+        stream.publisher == self.membership.slot
+            && self.shard.plan.slots[stream.publisher.index()].no_echo
+    }
+
+    fn view<'v>(&'v self, key: PairKey, stream: &'v Stream, marks: &'v [Mark]) -> PairView<'v> {
+        let (next, holes) = self.membership.frontier(key.stream());
+        PairView {
+            marks,
+            stream,
+            next,
+            holes: if holes {
+                self.shard.pairs.holes(key)
+            } else {
+                &[]
+            },
+            seen: self.membership.seen(key.stream()),
+            blind_from: if self.shard.plan.mode == Mode::Counts {
+                1
+            } else if self.membership.blind || self.shard.pairs.has_blind() {
+                self.shard
+                    .pairs
+                    .blind_from(self.membership, key)
+                    .unwrap_or(u32::MAX)
+            } else {
+                u32::MAX
+            },
+            reliable: self.reliable,
+            promise: self.shard.plan.promise,
+            attached: self.attached,
+        }
+    }
+
+    /// The recovery that a missing piece is laid to (R1), if to one: the message was sent
+    /// while the receiver was away, give or take one exchange of facts. `last`: also a
+    /// group that has been silent since.
+    fn recovery(&self, stream: &Stream, piece: &Piece, marks: &[Mark], last: bool) -> Option<u16> {
+        let mark = marks.get(piece.window?)?;
+        let source = self.group.source_of(stream)?;
+        let index = (self.membership.slot.0 - self.shard.slots.start) as usize;
+        let latest = marks.last().is_some_and(|m| m.ordinal == mark.ordinal);
+        let silent = last && latest && mark.end.is_none() && !self.membership.heard_since_recovery;
+        self.shard.receivers[index]
+            .recoveries
+            .iter()
+            .rev()
+            .filter(|recovery| recovery.epoch == mark.epoch)
+            .find(|recovery| {
+                let before = self.group.before(source, recovery.lost_at).of(stream);
+                let after = self.group.after(source, recovery.confirmed_at).of(stream);
+                let from = before.map_or(0, |at| at.0);
+                let to = after.map_or(u32::MAX, |at| at.0);
+                piece.first > from && (piece.first <= to || silent)
+            })
+            .map(|recovery| recovery.transport)
+    }
+}
+
+impl Shard {
+    /// Folds what was settled a minute ago, every five seconds.
+    pub(super) fn fold_old(&mut self, now: Time) {
+        if now.since(self.last_fold) < FOLD_EVERY {
+            return;
+        }
+        self.last_fold = now;
+        for index in 0..self.groups.len() {
+            let targets: Vec<u32> = self.groups[index]
+                .streams
+                .iter()
+                .map(|stream| stream.settled_before(now, FOLD_AFTER).max(stream.horizon))
+                .collect();
+            let moves = self.groups[index]
+                .streams
+                .iter()
+                .zip(&targets)
+                .any(|(stream, target)| *target > stream.horizon);
+            if moves {
+                self.judge_group(index, &targets, None);
+            }
+            self.forget(index, now);
+        }
+        self.forget_messages();
+        for receiver in &mut self.receivers {
+            receiver
+                .recoveries
+                .retain(|r| now.since(r.confirmed_at) < RECOVERY_REMEMBERED);
+        }
+    }
+
+    /// Judges every pair of a group up to `targets`. At the end (`suspects` given) every
+    /// verdict is final; before, what may still come stays open as a hole.
+    pub(super) fn judge_group(
+        &mut self,
+        index: usize,
+        targets: &[u32],
+        mut suspects: Option<&mut Vec<Suspect>>,
+    ) {
+        let group = &self.groups[index];
+        let mut ledger = self.ledgers[index].clone();
+        let mut changes = Vec::new();
+        let mut unreached: Vec<Vec<(u32, u32)>> = group
+            .streams
+            .iter()
+            .zip(targets)
+            .map(|(stream, to)| ranges(stream.horizon + 1, *to))
+            .collect();
+        let mut marks = SmallVec::new();
+        for member in &group.members {
+            let judged = Judged::new(self, group, *member);
+            for (at, stream) in group.streams.iter().enumerate() {
+                let to = targets[at];
+                let key = PairKey::new(*member, at as u32);
+                if judged.spared(stream) {
+                    ledger.no_echo += u64::from(to - stream.horizon);
+                    continue;
+                }
+                let (next, holes) = judged.membership.frontier(at as u32);
+                if to == stream.horizon && !(holes && suspects.is_some()) {
+                    continue;
+                }
+                judged.resolved.marks(stream, &mut marks);
+                let view = judged.view(key, stream, &marks);
+                let mut pair = PairVerdict {
+                    judged: &judged,
+                    view: &view,
+                    key,
+                    ledger: &mut ledger,
+                    suspects: suspects.as_deref_mut(),
+                    kept: SmallVec::new(),
+                    missing: Vec::new(),
+                    folded: false,
+                };
+                pair.run(to);
+                let PairVerdict {
+                    kept,
+                    missing,
+                    folded,
+                    ..
+                } = pair;
+                if !unreached[at].is_empty() {
+                    unreached[at] = intersect(&unreached[at], &missing);
+                }
+                if suspects.is_none() && (holes || folded || next <= to || !kept.is_empty()) {
+                    changes.push(Change {
+                        key,
+                        next: next.max(to + 1),
+                        holes: kept,
+                        folded,
+                    });
+                }
+            }
+        }
+        self.ledgers[index] = ledger;
+        for change in changes {
+            let membership = &mut self.members[change.key.member() as usize];
+            membership.set_frontier(change.key.stream(), change.next, !change.holes.is_empty());
+            if change.folded {
+                membership.set_folded(change.key.stream());
+            }
+            self.pairs.set_holes(change.key, change.holes);
+        }
+        for ((stream, to), unreached) in self.groups[index]
+            .streams
+            .iter_mut()
+            .zip(targets)
+            .zip(unreached)
+        {
+            stream.horizon = *to;
+            for range in unreached {
+                match stream.unreached.last_mut() {
+                    Some(last) if last.1 + 1 == range.0 => last.1 = range.1,
+                    _ => stream.unreached.push(range),
+                }
+            }
+        }
+    }
+
+    /// Drops what no later judgement of a group needs.
+    fn forget(&mut self, index: usize, now: Time) {
+        let group = &self.groups[index];
+        let kept: FxHashSet<u32> = group
+            .members
+            .iter()
+            .copied()
+            .filter(|member| {
+                (0..group.streams.len() as u32)
+                    .filter(|stream| self.members[*member as usize].frontier(*stream).1)
+                    .any(|stream| {
+                        let holes = self.pairs.holes(PairKey::new(*member, stream));
+                        holes.iter().any(|hole| hole.settled.is_some())
+                    })
+            })
+            .collect();
+        let mut oldest = now.saturating_sub(RECOVERY_REMEMBERED);
+        let mut passed = Vec::new();
+        for member in &group.members {
+            let membership = &self.members[*member as usize];
+            if !kept.contains(member)
+                && let Some(at) = passed_windows(membership, group)
+            {
+                passed.push((*member, at));
+            }
+        }
+        for (member, at) in passed {
+            self.members[member as usize].drop_windows(at);
+        }
+        let group = &self.groups[index];
+        for member in &group.members {
+            oldest = oldest.min(self.members[*member as usize].needs_from());
+        }
+        let group = &mut self.groups[index];
+        for stream in &mut group.streams {
+            stream.forget_below_horizon();
+        }
+        group.forget_before(oldest);
+    }
+
+    /// Drops what was noted of single messages that are folded now.
+    fn forget_messages(&mut self) {
+        let (groups, members) = (&self.groups, &self.members);
+        let folded = |key: &PairKey, seq: u32| {
+            let group = &groups[members[key.member() as usize].group.index()];
+            group.streams[key.stream() as usize].horizon >= seq
+        };
+        self.pairs
+            .repeated
+            .retain(|(key, seq), _| !folded(key, *seq));
+        // Spoilt deliveries were taken out of the ledger when they were judged.
+        self.pairs.faulted.retain(|(key, seq)| !folded(key, *seq));
+    }
+
+    /// (missing, overdue): pairs that would count as lost if the run ended now, and those
+    /// of them settled for longer than `late_after`.
+    pub(super) fn owed_now(&self, now: Time) -> (u64, u64) {
+        if self.plan.mode == Mode::Counts {
+            return (0, 0);
+        }
+        let age = self.plan.late_after.max(Duration::from_secs(1));
+        let (mut missing, mut overdue) = (0, 0);
+        let mut marks = SmallVec::new();
+        for group in &self.groups {
+            for member in &group.members {
+                let judged = Judged::new(self, group, *member);
+                for (at, stream) in group.streams.iter().enumerate() {
+                    let (next, holes) = judged.membership.frontier(at as u32);
+                    if (next > stream.settled && !holes) || judged.spared(stream) {
+                        continue;
+                    }
+                    judged.resolved.marks(stream, &mut marks);
+                    let view = judged.view(PairKey::new(*member, at as u32), stream, &marks);
+                    let old = stream.settled_before(now, age);
+                    let from = view.holes.first().map_or(next, |hole| hole.first);
+                    view.judge(from, stream.settled, &mut |piece| {
+                        let open = piece.bucket.is_open()
+                            || (piece.bucket == Bucket::Unverified
+                                && piece.first < view.blind_from);
+                        if open {
+                            missing += piece.len();
+                            overdue +=
+                                u64::from((old.min(piece.last) + 1).saturating_sub(piece.first));
+                        }
+                    });
+                }
+            }
+        }
+        (missing, overdue)
+    }
+
+    /// Bytes held, by own accounting.
+    pub(super) fn bytes(&self) -> u64 {
+        let groups: u64 = self.groups.iter().map(Group::bytes).sum();
+        let members: u64 = self.members.iter().map(Membership::bytes).sum();
+        let receivers: u64 = self.receivers.iter().map(|r| r.bytes()).sum();
+        let open = (self.candidates.len() * 112 + self.waiting.len() * 96) as u64;
+        groups + members + receivers + open + self.pairs.bytes() + self.outbox.bytes()
+    }
+
+    /// Keeps within the budget: first the recorders shrink, then nothing new is tracked.
+    pub(super) fn keep_budget(&mut self) {
+        let mut bytes = self.bytes();
+        if bytes > self.plan.memory_budget && self.pressure == 0 {
+            self.pressure = 1;
+            for receiver in &mut self.receivers {
+                receiver.frames.shrink(RECORDER_UNDER_PRESSURE);
+                receiver.control.shrink(RECORDER_UNDER_PRESSURE);
+            }
+            self.outbox.shrink_recorders(RECORDER_UNDER_PRESSURE);
+            bytes = self.bytes();
+        }
+        if bytes > self.plan.memory_budget && self.pressure == 1 {
+            self.pressure = 2;
+            self.pairs.holes_max = 0;
+        }
+        self.bytes_peak = self.bytes_peak.max(bytes);
+    }
+}
+
+/// The judgement of one pair in progress.
+struct PairVerdict<'a, 's> {
+    judged: &'a Judged<'s>,
+    view: &'a PairView<'a>,
+    key: PairKey,
+    ledger: &'a mut super::ledger::Ledger,
+    suspects: Option<&'a mut Vec<Suspect>>,
+    /// Holes that stay.
+    kept: SmallVec<[Hole; 1]>,
+    /// What the receiver does not have, of the range judged.
+    missing: Vec<(u32, u32)>,
+    folded: bool,
+}
+
+impl PairVerdict<'_, '_> {
+    fn run(&mut self, to: u32) {
+        let view = self.view;
+        let horizon = view.stream.horizon;
+        // Holes kept open below the horizon: final at the end, kept until then.
+        for hole in view.holes.iter().filter(|hole| hole.first <= horizon) {
+            if self.suspects.is_some() {
+                view.judge(hole.first, hole.last.min(horizon), &mut |piece| {
+                    self.finish(piece)
+                });
+                self.missing.clear();
+            } else {
+                let mut kept = hole.clone();
+                kept.last = hole.last.min(horizon);
+                self.kept.push(kept);
+            }
+        }
+        view.judge(horizon + 1, to, &mut |piece| self.take(piece));
+        if self.suspects.is_none() {
+            for hole in view.holes.iter().filter(|hole| hole.last > to) {
+                let mut rest = hole.clone();
+                rest.first = hole.first.max(to + 1);
+                self.kept.push(rest);
+            }
+        }
+    }
+
+    fn take(&mut self, piece: Piece) {
+        if piece.bucket.is_undelivered() || self.awaits_recovery(&piece) {
+            push_range(&mut self.missing, piece.first, piece.last);
+        }
+        let open = piece.bucket.is_open() || self.awaits_recovery(&piece);
+        if open && self.suspects.is_none() {
+            return self.keep(piece);
+        }
+        self.finish(piece);
+    }
+
+    /// Not delivered to a receiver that is away and may still recover.
+    fn awaits_recovery(&self, piece: &Piece) -> bool {
+        piece.bucket == Bucket::Unverified && piece.first < self.view.blind_from
+    }
+
+    /// Keeps an open piece as a hole of its own, with what its judgement will need.
+    fn keep(&mut self, piece: Piece) {
+        let base = piece.hole.and_then(|at| self.view.holes.get(at));
+        let recovery = self
+            .judged
+            .recovery(self.view.stream, &piece, self.view.marks, false);
+        let hole = match base {
+            Some(hole) => hole.clone(),
+            // Part of the tail: nothing later has come.
+            None => Hole {
+                first: piece.first,
+                last: piece.last,
+                window: self.view.marks.last().map_or(0, |mark| mark.ordinal),
+                head: !self.view.seen,
+                proofs: [None, None],
+                witness: None,
+                at: Time::ZERO,
+                before_id: 0,
+                settled: None,
+                recovery: None,
+            },
+        };
+        self.kept.push(Hole {
+            first: piece.first,
+            last: piece.last,
+            settled: piece.sent.or(Some((0, true))),
+            recovery,
+            ..hole
+        });
+    }
+
+    fn finish(&mut self, piece: Piece) {
+        self.ledger.add(piece.bucket, piece.len());
+        if !piece.bucket.is_open() {
+            self.folded |= piece.bucket.is_undelivered();
+            self.spoilt(&piece);
+            return;
+        }
+        let reference = self.view.promise == Promise::Reference;
+        let kind = match piece.bucket {
+            Bucket::Lost => Some(Violation::Lost),
+            Bucket::LostAtJoin if reference => Some(Violation::LostAtJoin),
+            Bucket::LostAtLeave if reference => Some(Violation::LostAtLeave),
+            _ => None,
+        };
+        let base = piece.hole.and_then(|at| self.view.holes.get(at));
+        let recovery = base.and_then(|hole| hole.recovery).or_else(|| {
+            self.judged
+                .recovery(self.view.stream, &piece, self.view.marks, true)
+        });
+        let mark = piece.window.and_then(|at| self.view.marks.get(at));
+        if let Some(suspects) = self.suspects.as_deref_mut() {
+            suspects.push(Suspect {
+                member: self.judged.member,
+                slot: self.judged.membership.slot.0,
+                stream: StreamId {
+                    publisher: self.view.stream.publisher,
+                    group: self.judged.membership.group,
+                },
+                first: piece.first,
+                last: piece.last,
+                kind,
+                epoch: mark.map_or(0, |mark| mark.epoch),
+                recovery,
+                overtaken: base.map(|hole| (hole.at, hole.before_id)),
+            });
+        }
+    }
+
+    /// Takes spoilt deliveries out of a piece that counted them as delivered.
+    fn spoilt(&mut self, piece: &Piece) {
+        let faulted = &self.judged.shard.pairs.faulted;
+        if faulted.is_empty() {
+            return;
+        }
+        if matches!(
+            piece.bucket,
+            Bucket::Delivered | Bucket::NotOwed | Bucket::Forbidden
+        ) {
+            let n = faulted
+                .range((self.key, piece.first)..=(self.key, piece.last))
+                .count();
+            self.ledger.spoil(piece.bucket, n as u64);
+        }
+    }
+}
+
+/// The place of the newest window that alone rules everything above the horizon.
+fn passed_windows(membership: &Membership, group: &Group) -> Option<usize> {
+    let resolved = membership.resolve(group);
+    let mut marks: SmallVec<[Mark; 4]> = SmallVec::new();
+    let mut newest = membership.windows.len();
+    let mut known = false;
+    for stream in &group.streams {
+        resolved.marks(stream, &mut marks);
+        let at = marks.iter().rposition(|mark| {
+            mark.floor <= stream.horizon + 1 && mark.grace <= stream.horizon + 1
+        })?;
+        newest = newest.min(at);
+        known = true;
+    }
+    known.then_some(newest)
+}
+
+fn ranges(first: u32, last: u32) -> Vec<(u32, u32)> {
+    if first <= last {
+        vec![(first, last)]
+    } else {
+        Vec::new()
+    }
+}
+
+fn push_range(ranges: &mut Vec<(u32, u32)>, first: u32, last: u32) {
+    match ranges.last_mut() {
+        Some(range) if range.1 + 1 == first => range.1 = last,
+        _ => ranges.push((first, last)),
+    }
+}
+
+/// What two sorted lists of ranges have in common.
+pub(super) fn intersect(a: &[(u32, u32)], b: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    let (mut at, mut bt) = (0, 0);
+    let mut out = Vec::new();
+    while let (Some(x), Some(y)) = (a.get(at), b.get(bt)) {
+        let (first, last) = (x.0.max(y.0), x.1.min(y.1));
+        if first <= last {
+            out.push((first, last));
+        }
+        if x.1 < y.1 {
+            at += 1;
+        } else {
+            bt += 1;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_got_it_is_the_intersection_of_what_each_misses() {
+        assert_eq!(intersect(&[(1, 10)], &[(2, 3), (5, 20)]), [(2, 3), (5, 10)]);
+        assert_eq!(
+            intersect(&[(1, 2), (4, 9)], &[(2, 4), (9, 9)]),
+            [(2, 2), (4, 4), (9, 9)]
+        );
+        assert!(intersect(&[(1, 2)], &[]).is_empty());
+    }
+}

@@ -1,0 +1,626 @@
+//! The verifier of one thread: takes the events of its slots, as receivers and as
+//! publishers, and gives its verdict on them.
+//!
+//! No locks: shards only exchange [`Facts`]. Connections and memberships are handled here;
+//! read `frame` for data frames, `settle` for the end, `conclude` for the merge.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::connection::{Connection, Link, Receiver, Recovery};
+use super::duplicate::{Candidate, Waiting};
+use super::events::{Answer, ConnectionEnd, LossCause, Outcome, Progress};
+use super::facts::Facts;
+use super::group::{Group, MEMBERSHIP_GRACE};
+use super::incident::{Incidents, Subject};
+use super::kinds::{Permitted, Tally, Unknown, Violation};
+use super::ledger::{Exercised, FrameCounts, Ledger, Property};
+use super::membership::{Membership, WindowEnd};
+use super::outbox::Outbox;
+use super::pairs::Pairs;
+use super::plan::Plan;
+use super::recorder::Control;
+use crate::base::{AckId, GroupId, SequenceId, Slot, Time};
+use crate::payload::{Identity, StreamId};
+
+/// Open holes that a shard follows unless told otherwise; beyond, pairs go unverified.
+pub const HOLES_MAX: u64 = 1_000_000;
+/// A recovery counts as refused early when our last frame was read less than this before.
+const REFUSED_EARLY: std::time::Duration = std::time::Duration::from_secs(25);
+
+/// The verifier of one thread's slots.
+#[derive(Debug)]
+pub struct Shard {
+    pub(super) plan: Arc<Plan>,
+    pub(super) slots: Range<u32>,
+    pub(super) receivers: Vec<Receiver>,
+    pub(super) members: Vec<Membership>,
+    /// By group id.
+    pub(super) groups: Vec<Group>,
+    /// Pairs by verdict, by group id.
+    pub(super) ledgers: Vec<Ledger>,
+    sources: Vec<Source>,
+    pub(super) outbox: Outbox,
+    pub(super) pairs: Pairs,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) frames: FrameCounts,
+    /// Frames that the sockets' side counted, if it did.
+    pub(super) socket_frames: Option<u64>,
+    pub(super) late: u64,
+    pub(super) late_acks: u64,
+    pub(super) violations: Tally<Violation>,
+    /// Pairs executed twice under one ackId; a violation unless errors were answered.
+    pub(super) dedupe_broken: u64,
+    pub(super) permitted: Tally<Permitted>,
+    pub(super) unknown: Tally<Unknown>,
+    pub(super) exercised: Exercised,
+    pub(super) incidents: Incidents,
+    /// Recoveries found broken: (slot, epoch, transport).
+    pub(super) broken: FxHashSet<(u32, u16, u16)>,
+    /// Skipped sequence ids by connection.
+    pub(super) gaps: FxHashMap<(u32, u16), Gap>,
+    /// Spoilt frames that fitted no pair, by connection.
+    pub(super) bad: FxHashMap<(u32, u16), Bad>,
+    pub(super) saw_error: bool,
+    pub(super) last_fold: Time,
+    /// The budget was passed: 1 recorders shrunk, 2 nothing new is tracked.
+    pub(super) pressure: u8,
+    pub(super) bytes_peak: u64,
+    pub(super) pairs_held: u64,
+    pub(super) causality: u64,
+    pub(super) misuse: super::outbox::Mismatches,
+}
+
+/// A shard that publishes, as this one hears it.
+#[derive(Debug)]
+struct Source {
+    slots: Range<u32>,
+    serial: u64,
+}
+
+/// Skipped sequence ids of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap {
+    pub(super) missing: u64,
+    pub(super) before: u64,
+    pub(super) at: Time,
+}
+
+/// Spoilt frames of a connection that fitted no pair.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bad {
+    /// Counted as corrupted.
+    pub(super) corrupted: u64,
+    /// No identity at all; on an exclusive hub that is corruption or invention.
+    pub(super) shapeless: u64,
+}
+
+impl Shard {
+    /// The verifier of `slots` under `plan`.
+    pub fn new(plan: Arc<Plan>, slots: Range<u32>) -> Self {
+        let groups = plan.groups.len();
+        Shard {
+            receivers: slots.clone().map(|_| Receiver::new()).collect(),
+            members: Vec::new(),
+            groups: (0..groups).map(|_| Group::default()).collect(),
+            ledgers: vec![Ledger::default(); groups],
+            sources: Vec::new(),
+            outbox: Outbox::default(),
+            pairs: Pairs::new(HOLES_MAX),
+            candidates: Vec::new(),
+            waiting: Vec::new(),
+            frames: FrameCounts::default(),
+            socket_frames: None,
+            late: 0,
+            late_acks: 0,
+            violations: Tally::default(),
+            dedupe_broken: 0,
+            permitted: Tally::default(),
+            unknown: Tally::default(),
+            exercised: Exercised::default(),
+            incidents: Incidents::default(),
+            broken: FxHashSet::default(),
+            gaps: FxHashMap::default(),
+            bad: FxHashMap::default(),
+            saw_error: false,
+            last_fold: Time::ZERO,
+            pressure: 0,
+            bytes_peak: 0,
+            pairs_held: 0,
+            causality: 0,
+            misuse: super::outbox::Mismatches::default(),
+            plan,
+            slots,
+        }
+    }
+
+    /// Follows at most `max` open holes; beyond, pairs are given up as unverified.
+    pub fn limit_holes(&mut self, max: u64) {
+        self.pairs.holes_max = max;
+    }
+
+    /// `n` more data frames were read from the sockets of this shard, counted where they
+    /// are read: the channel between socket and verifier is checked against it.
+    pub fn frames_from_socket(&mut self, n: u64) {
+        *self.socket_frames.get_or_insert(0) += n;
+    }
+
+    /// The `connected` frame of a *new* connection of `slot`, its `epoch`-th (from 0).
+    pub fn connected(&mut self, slot: Slot, epoch: u16, connection_id: &str, now: Time) {
+        let Some(index) = self.local(slot) else {
+            return;
+        };
+        if self.receivers[index].conn.is_some() {
+            self.end_connection(index, ConnectionEnd::WindowPassed, now);
+        }
+        let receiver = &mut self.receivers[index];
+        receiver.stopped = false;
+        receiver.conn = Some(Connection::new(epoch, connection_id, now));
+        let id = connection_id.into();
+        receiver
+            .control
+            .push((now, Control::Connected { epoch, id }));
+    }
+
+    /// A join is about to be sent (again).
+    pub fn join_invoked(&mut self, slot: Slot, group: GroupId, now: Time) {
+        let Some((index, epoch)) = self.on_connection(slot) else {
+            return;
+        };
+        if group.index() >= self.groups.len() {
+            self.misuse
+                .note(|| format!("slot {slot} joins group#{group}, which is not in the plan"));
+            return;
+        }
+        self.receivers[index]
+            .control
+            .push((now, Control::JoinInvoked(group)));
+        let member = self.membership(index, slot, group);
+        let membership = &mut self.members[member as usize];
+        let resent = membership
+            .latest()
+            .is_some_and(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_none());
+        if !resent {
+            membership.open(epoch, now);
+            self.groups[group.index()].need_before(now);
+        }
+    }
+
+    /// The answer to a join; `Duplicate` to one that was sent again counts as success.
+    pub fn join_answered(&mut self, slot: Slot, group: GroupId, success: bool, now: Time) {
+        let Some((index, epoch)) = self.on_connection(slot) else {
+            return;
+        };
+        self.receivers[index]
+            .control
+            .push((now, Control::JoinAnswered(group, success)));
+        let Some(member) = self.receivers[index].member(group) else {
+            return;
+        };
+        let Some(window) = self.members[member as usize]
+            .latest_mut()
+            .filter(|w| w.epoch == epoch && w.ended.is_none() && w.joined.is_none())
+        else {
+            return;
+        };
+        let view = &mut self.groups[group.index()];
+        if success {
+            window.joined = Some(now);
+            view.need_after(now);
+            view.need_after(now + MEMBERSHIP_GRACE);
+        } else {
+            window.ended = Some((now, WindowEnd::Refused));
+            view.need_after(now);
+        }
+    }
+
+    /// A leave is about to be sent (again).
+    pub fn leave_invoked(&mut self, slot: Slot, group: GroupId, now: Time) {
+        let Some((index, epoch)) = self.on_connection(slot) else {
+            return;
+        };
+        self.receivers[index]
+            .control
+            .push((now, Control::LeaveInvoked(group)));
+        let Some(member) = self.receivers[index].member(group) else {
+            return;
+        };
+        if let Some(window) = self.members[member as usize]
+            .latest_mut()
+            .filter(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_none())
+        {
+            window.leave_invoked = Some(now);
+            self.groups[group.index()].need_before(now);
+        }
+    }
+
+    /// The answer to a leave. After a refusal the receiver may still get messages.
+    pub fn leave_answered(&mut self, slot: Slot, group: GroupId, success: bool, now: Time) {
+        let Some((index, epoch)) = self.on_connection(slot) else {
+            return;
+        };
+        self.receivers[index]
+            .control
+            .push((now, Control::LeaveAnswered(group, success)));
+        let Some(member) = self.receivers[index].member(group) else {
+            return;
+        };
+        if success
+            && let Some(window) = self.members[member as usize]
+                .windows
+                .iter_mut()
+                .find(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_some())
+        {
+            window.ended = Some((now, WindowEnd::Left));
+            self.groups[group.index()].need_after(now);
+            self.exercised.add(Property::D5b, 1);
+        }
+    }
+
+    /// A transport ended. Frames read from it later must not be handed in.
+    pub fn transport_lost(&mut self, slot: Slot, cause: LossCause, code: Option<u16>, now: Time) {
+        let Some((index, _)) = self.on_connection(slot) else {
+            return;
+        };
+        let receiver = &mut self.receivers[index];
+        receiver
+            .control
+            .push((now, Control::TransportLost(cause, code)));
+        if let Some(conn) = &mut receiver.conn {
+            conn.lost(code, now);
+        }
+        for (group, _) in &self.receivers[index].members {
+            self.groups[group.index()].need_before(now);
+        }
+    }
+
+    /// The WebSocket of a recovery is open; `transport` is its ordinal on the connection.
+    /// The hub may still refuse.
+    pub fn recovery_opened(&mut self, slot: Slot, transport: u16, now: Time) {
+        let Some((index, _)) = self.on_connection(slot) else {
+            return;
+        };
+        let receiver = &mut self.receivers[index];
+        receiver
+            .control
+            .push((now, Control::RecoveryOpened(transport)));
+        if let Some(conn) = &mut receiver.conn {
+            conn.opened(transport);
+        }
+    }
+
+    /// The first frame or pong on a recovery's transport: the session is back.
+    pub fn recovery_confirmed(&mut self, slot: Slot, now: Time) {
+        if let Some((index, _)) = self.on_connection(slot) {
+            self.confirm(index, now);
+        }
+    }
+
+    /// The hub refused a recovery (101, then close 1008).
+    pub fn recovery_refused(&mut self, slot: Slot, now: Time) {
+        let Some((index, _)) = self.on_connection(slot) else {
+            return;
+        };
+        let receiver = &mut self.receivers[index];
+        receiver.control.push((now, Control::RecoveryRefused));
+        if let Some(conn) = &mut receiver.conn {
+            conn.link = Link::Lost;
+            conn.refused = Some(now);
+        }
+        self.exercised.add(Property::R2, 1);
+    }
+
+    /// A `connected` frame after a recovery: it must name the same connection.
+    pub fn recovered_connection_id(&mut self, slot: Slot, connection_id: &str, now: Time) {
+        let Some((index, epoch)) = self.on_connection(slot) else {
+            return;
+        };
+        self.confirm(index, now);
+        let Some(conn) = &self.receivers[index].conn else {
+            return;
+        };
+        if &*conn.id != connection_id {
+            let (was, transport) = (conn.id.clone(), conn.transport);
+            self.receivers[index]
+                .control
+                .push((now, Control::Renamed(connection_id.into())));
+            self.recovery_broken(slot, epoch, transport, now, || {
+                format!("the recovery of connection {was} gave connection {connection_id}")
+            });
+        }
+    }
+
+    /// The connection is over; its group memberships are gone with it.
+    pub fn connection_ended(&mut self, slot: Slot, end: ConnectionEnd, now: Time) {
+        if let Some((index, _)) = self.on_connection(slot) {
+            self.end_connection(index, end, now);
+        }
+    }
+
+    /// Any frame was read on the slot's transport (an ack, a pong): it lives.
+    pub fn heard(&mut self, slot: Slot, now: Time) {
+        if let Some(index) = self.local(slot)
+            && let Some(conn) = &mut self.receivers[index].conn
+        {
+            conn.heard = now;
+        }
+    }
+
+    /// A sequence ack was sent.
+    pub fn sequence_acked(&mut self, slot: Slot, id: SequenceId, _now: Time) {
+        if let Some(index) = self.local(slot)
+            && let Some(conn) = &mut self.receivers[index].conn
+        {
+            conn.sequence_acked(id.0);
+        }
+    }
+
+    /// A publish is about to be written; once per writing, first or repeated.
+    pub fn transmitted(&mut self, identity: &Identity, ack_id: Option<AckId>, now: Time) {
+        self.outbox.transmitted(identity, ack_id, now);
+    }
+
+    /// An answer to a publish whose outcome is open.
+    pub fn answered(
+        &mut self,
+        stream: StreamId,
+        seq: u32,
+        ack_id: AckId,
+        answer: Answer,
+        now: Time,
+    ) {
+        if self.outbox.answered(stream, seq, ack_id, answer, now) {
+            self.violations.add(Violation::AckFalseDuplicate, 1);
+            let subject = Subject {
+                receiver: None,
+                stream: Some(stream),
+                seq: Some(seq),
+            };
+            let text = format!(
+                "the first transmission of {} was answered Duplicate (ackId {ack_id})",
+                self.message_name(stream, seq)
+            );
+            self.incident(Violation::AckFalseDuplicate, subject, now, text, Vec::new());
+        }
+    }
+
+    /// The outcome of a publish is final; exactly once per message.
+    pub fn settled(&mut self, stream: StreamId, seq: u32, outcome: Outcome, _now: Time) {
+        self.outbox.settled(stream, seq, outcome);
+    }
+
+    /// An answer to an ackId that was never sent on this connection.
+    pub fn unsolicited_ack(&mut self, slot: Slot, ack_id: AckId, now: Time) {
+        self.violations.add(Violation::AckUnsolicited, 1);
+        let text = format!("slot {slot} got an answer to ackId {ack_id}, which it never sent");
+        self.about_slot(Violation::AckUnsolicited, slot, now, text);
+    }
+
+    /// An answer to a request that is settled already: no anomaly.
+    pub fn late_ack(&mut self, _slot: Slot, _ack_id: AckId, _now: Time) {
+        self.late_acks += 1;
+    }
+
+    /// No answer within 30 s of the last transmission, on a transport proved alive.
+    pub fn ack_missing(&mut self, slot: Slot, ack_id: AckId, now: Time) {
+        self.violations.add(Violation::AckMissing, 1);
+        let text = format!("slot {slot} got no answer to ackId {ack_id} on a live transport");
+        self.about_slot(Violation::AckMissing, slot, now, text);
+    }
+
+    /// The facts since the last ones, for all other shards; this shard has applied them
+    /// itself. Every 250 ms, and once more after the last publish is settled. `None` when
+    /// none of its slots publishes.
+    pub fn take_facts(&mut self, now: Time) -> Option<Facts> {
+        let planned = self.slots.clone().any(|slot| {
+            self.plan
+                .slot(Slot(slot))
+                .is_some_and(|s| s.data_type.is_some())
+        });
+        let facts = self.outbox.take(self.slots.clone(), planned, now)?;
+        self.apply_facts(&facts);
+        Some(facts)
+    }
+
+    /// Takes facts of any shard, in the order in which it took them. Facts applied already
+    /// (its own, repeated ones) change nothing.
+    pub fn apply_facts(&mut self, facts: &Facts) {
+        let source = match self.sources.iter().position(|s| s.slots == facts.source) {
+            Some(at) => at,
+            None => {
+                self.sources.push(Source {
+                    slots: facts.source.clone(),
+                    serial: 0,
+                });
+                self.sources.len() - 1
+            }
+        };
+        let known = &mut self.sources[source];
+        if facts.serial <= known.serial {
+            return;
+        }
+        if facts.serial != known.serial + 1 {
+            let (from, last, got) = (known.slots.clone(), known.serial, facts.serial);
+            self.misuse.note(|| {
+                format!("facts of slots {from:?} came as number {got} after number {last}")
+            });
+        }
+        known.serial = facts.serial;
+        self.saw_error |= facts.saw_error;
+        let mut by_group: FxHashMap<usize, Vec<&super::facts::StreamFacts>> = FxHashMap::default();
+        for stream in &facts.streams {
+            by_group
+                .entry(stream.stream.group.index())
+                .or_default()
+                .push(stream);
+        }
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            let streams = by_group.get(&index).map_or(&[][..], Vec::as_slice);
+            group.apply(source, facts.at, streams.iter().copied());
+        }
+        self.place_waiting();
+    }
+
+    /// Periodic work: resolves repetitions, folds what is long over, keeps the budget.
+    /// Call it at least once a second.
+    pub fn tick(&mut self, now: Time) {
+        self.resolve_candidates(false, now);
+        self.fold_old(now);
+        self.keep_budget();
+    }
+
+    /// How verification stands.
+    pub fn progress(&self, now: Time) -> Progress {
+        let (missing, overdue) = self.owed_now(now);
+        let mut violations = self.violations.clone();
+        if !self.saw_error {
+            violations.add(Violation::DedupeBroken, self.dedupe_broken);
+        }
+        let mut permitted = self.permitted.clone();
+        let mut unknown = self.unknown.clone();
+        if self.saw_error {
+            unknown.add(Unknown::DuplicatedAfterLostAnswer, self.dedupe_broken);
+        }
+        for ledger in &self.ledgers {
+            ledger.permitted(&mut permitted);
+            ledger.unknown(self.plan.promise, &mut unknown);
+        }
+        Progress {
+            deliveries: self.frames.first + self.frames.fill,
+            missing,
+            overdue,
+            late: self.late,
+            violations,
+            permitted,
+            unknown,
+            pairs: self.pairs_held,
+            bytes: self.bytes(),
+        }
+    }
+
+    /// The index of a slot of this shard.
+    pub(super) fn local(&self, slot: Slot) -> Option<usize> {
+        self.slots
+            .contains(&slot.0)
+            .then(|| (slot.0 - self.slots.start) as usize)
+    }
+
+    fn on_connection(&mut self, slot: Slot) -> Option<(usize, u16)> {
+        let index = self.local(slot)?;
+        let conn = self.receivers[index].conn.as_ref()?;
+        Some((index, conn.epoch))
+    }
+
+    fn membership(&mut self, index: usize, slot: Slot, group: GroupId) -> u32 {
+        let receiver = &mut self.receivers[index];
+        match receiver
+            .members
+            .binary_search_by_key(&group, |(group, _)| *group)
+        {
+            Ok(at) => receiver.members[at].1,
+            Err(at) => {
+                // At most 2^24 slots and 2^24 groups, of which memory holds far fewer.
+                let member = self.members.len() as u32;
+                self.members.push(Membership::new(slot, group));
+                receiver.members.insert(at, (group, member));
+                self.groups[group.index()].members.push(member);
+                member
+            }
+        }
+    }
+
+    pub(super) fn confirm(&mut self, index: usize, now: Time) {
+        let receiver = &mut self.receivers[index];
+        let Some(conn) = receiver.conn.as_mut().filter(|c| c.link == Link::Opened) else {
+            return;
+        };
+        conn.link = Link::Up;
+        conn.heard = now;
+        conn.refused = None;
+        receiver.recoveries.push(Recovery {
+            epoch: conn.epoch,
+            transport: conn.transport,
+            lost_at: conn.lost_at,
+            confirmed_at: now,
+        });
+        let transport = conn.transport;
+        receiver
+            .control
+            .push((now, Control::RecoveryConfirmed(transport)));
+        for (group, member) in &receiver.members {
+            self.groups[group.index()].need_after(now);
+            self.members[*member as usize].heard_since_recovery = false;
+        }
+        self.exercised.add(Property::R1, 1);
+    }
+
+    fn end_connection(&mut self, index: usize, end: ConnectionEnd, now: Time) {
+        let missing = self.missing_of(index);
+        let receiver = &mut self.receivers[index];
+        receiver.control.push((now, Control::Ended(end)));
+        let Some(conn) = receiver.conn.take() else {
+            return;
+        };
+        // Slots of the shard are slots of the plan, by construction of the ranges.
+        let slot = Slot(self.slots.start + index as u32);
+        let reliable = self.plan.slot(slot).is_some_and(|plan| plan.reliable);
+        let overflowing = conn.overflowing(missing);
+        let by_hub = end == ConnectionEnd::Refused || conn.lost_code == Some(1008);
+        let how = if !reliable {
+            WindowEnd::Unreliable
+        } else if by_hub && overflowing {
+            WindowEnd::Overflow
+        } else {
+            WindowEnd::Gap
+        };
+        if reliable
+            && end == ConnectionEnd::Refused
+            && let Some(refused) = conn.refused
+            && refused.since(conn.heard) < REFUSED_EARLY
+            && !overflowing
+            && !conn.closed_for_good()
+        {
+            self.unknown.add(Unknown::RecoveryRefusedEarly, 1);
+        }
+        if end == ConnectionEnd::Stopped {
+            receiver.stopped = true;
+        }
+        for (group, member) in &receiver.members {
+            self.members[*member as usize].end_all(how, now);
+            self.groups[group.index()].need_after(now);
+        }
+    }
+
+    /// Messages sent to the groups of a receiver that have not come to it: about what the
+    /// hub's queue for it holds.
+    fn missing_of(&self, index: usize) -> u64 {
+        let mut missing = 0;
+        let mut marks = smallvec::SmallVec::new();
+        for (group, member) in &self.receivers[index].members {
+            let membership = &self.members[*member as usize];
+            if membership.latest().is_none_or(|w| w.ended.is_some()) {
+                continue;
+            }
+            let group = &self.groups[group.index()];
+            let resolved = membership.resolve(group);
+            for (at, stream) in group.streams.iter().enumerate() {
+                resolved.marks(stream, &mut marks);
+                let floor = marks.last().map_or(u32::MAX, |mark| mark.floor);
+                let (next, _) = membership.frontier(at as u32);
+                missing += u64::from((stream.invoked + 1).saturating_sub(next.max(floor)));
+            }
+        }
+        missing
+    }
+
+    /// The last facts heard of each source.
+    pub(super) fn heard_facts(&self) -> Vec<(Range<u32>, u64)> {
+        self.sources
+            .iter()
+            .map(|s| (s.slots.clone(), s.serial))
+            .collect()
+    }
+}
