@@ -14,6 +14,7 @@ use crate::base::{Slot, Time};
 use crate::chaos;
 use crate::protocol::{Dial, Output, Received, Session};
 use crate::transport::Incoming;
+use crate::wire::Downstream;
 use crate::wire::close::Close;
 use crate::wire::json;
 
@@ -216,6 +217,8 @@ impl Client {
         };
         let shared = me.shared.clone();
         let mut pongs: Vec<Vec<u8>> = Vec::new();
+        // Counted apart from what the verifier is given, so that it can tell a lost frame.
+        let mut data_frames = 0;
         let closed = {
             let mut read = shared.read.borrow_mut();
             socket.poll_read(cx, &mut read, &mut |incoming| {
@@ -223,6 +226,9 @@ impl Client {
                 match incoming {
                     Incoming::Text(text) => match json::decode_downstream(text) {
                         Ok(frame) => {
+                            let listening = session.has_transport();
+                            data_frames +=
+                                u64::from(listening && matches!(frame, Downstream::Data(_)));
                             me.note(&frame);
                             let received = session.handle_frame(now, frame);
                             // The verifier must know of a recovery before its first frame.
@@ -247,6 +253,9 @@ impl Client {
                 ControlFlow::Continue(())
             })
         };
+        if data_frames > 0 {
+            shared.shard.borrow_mut().frames_from_socket(data_frames);
+        }
         for bytes in pongs {
             // A socket too full for a pong is dead or stalled; its silence will show.
             let _ = socket.queue_pong(&bytes);

@@ -247,7 +247,7 @@ fn incidents(
         kept.extend(outcome.incidents);
         traces.extend(outcome.traces);
     }
-    kept.retain(|k| !(saw_error && k.kind == Violation::DedupeBroken) && !is_lie(lies, k));
+    kept.retain(|k| !(is_lie(lies, k) || saw_error && k.kind == Violation::DedupeBroken));
     let mut streams: Vec<_> = lies.iter().collect();
     streams.sort_unstable_by_key(|(stream, _)| **stream);
     for (stream, ranges) in streams.into_iter().take(INCIDENTS_PER_KIND) {
