@@ -1,8 +1,10 @@
 //! What a data frame means: the steps of the hot path, in order. No allocation per sound
 //! frame.
 //!
-//! 1. sequence id: fresh, replayed or repeated (S1, S2). 2. identity and envelope (I1, I2,
-//! D7). 3. membership and echo (D5, D5b, D6). 4. a replay must hold known messages (S3).
+//! 1. sequence id: fresh, replayed or repeated (S1, S2);
+//! 2. identity and envelope (I1, I2, D7);
+//! 3. membership and echo (D5, D5b, D6);
+//! 4. a replay must hold known messages (S3);
 //! 5. the pair (D4, O1; what is missing is judged in `judge`).
 
 use super::connection::{Link, Sight};
@@ -275,11 +277,11 @@ impl Shard {
             must,
             id: step.id,
         };
-        self.into_pair(member, identity, &arrival)
+        self.place_delivery(member, identity, &arrival)
     }
 
     /// Step 5. True when the receiver did not have the message.
-    pub(super) fn into_pair(
+    pub(super) fn place_delivery(
         &mut self,
         member: u32,
         identity: &Identity,
@@ -428,7 +430,7 @@ impl Shard {
             if identity.seq <= known.saturating_add(AHEAD) {
                 self.waiting.swap_remove(at);
                 self.frames.set_aside -= 1;
-                self.into_pair(member, &identity, &arrival);
+                self.place_delivery(member, &identity, &arrival);
             } else {
                 at += 1;
             }

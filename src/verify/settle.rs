@@ -7,6 +7,7 @@ use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::group::{Group, Stream};
+use super::incident::INCIDENTS_PER_KIND;
 use super::judge::{Bucket, PairView, Piece};
 use super::kinds::Violation;
 use super::membership::{Mark, Membership, Resolved};
@@ -14,7 +15,7 @@ use super::outcome::Suspect;
 use super::pairs::{Hole, PairKey};
 use super::plan::{Mode, Promise};
 use super::shard::Shard;
-use crate::base::Time;
+use crate::base::{Slot, Time};
 use crate::payload::StreamId;
 
 /// Messages are folded into counters this long after they were settled.
@@ -162,6 +163,7 @@ impl Shard {
         let group = &self.groups[index];
         let mut ledger = self.ledgers[index].clone();
         let mut changes = Vec::new();
+        let mut forbidden = Vec::new();
         let mut unreached: Vec<Vec<(u32, u32)>> = group
             .streams
             .iter()
@@ -189,6 +191,7 @@ impl Shard {
                     view: &view,
                     key,
                     ledger: &mut ledger,
+                    forbidden: &mut forbidden,
                     suspects: suspects.as_deref_mut(),
                     kept: SmallVec::new(),
                     missing: Vec::new(),
@@ -215,6 +218,9 @@ impl Shard {
             }
         }
         self.ledgers[index] = ledger;
+        for (slot, stream, seq) in forbidden {
+            self.forbidden_incident(slot, stream, seq);
+        }
         for change in changes {
             let membership = &mut self.members[change.key.member() as usize];
             membership.set_frontier(change.key.stream(), change.next, !change.holes.is_empty());
@@ -365,6 +371,8 @@ struct PairVerdict<'a, 's> {
     view: &'a PairView<'a>,
     key: PairKey,
     ledger: &'a mut super::ledger::Ledger,
+    /// Deliveries of what was refused with `Forbidden`, for their incidents.
+    forbidden: &'a mut Vec<(Slot, StreamId, u32)>,
     suspects: Option<&'a mut Vec<Suspect>>,
     /// Holes that stay.
     kept: SmallVec<[Hole; 1]>,
@@ -451,6 +459,10 @@ impl PairVerdict<'_, '_> {
         self.ledger.add(piece.bucket, piece.len());
         if !piece.bucket.is_open() {
             self.folded |= piece.bucket.is_undelivered();
+            if piece.bucket == Bucket::Forbidden && self.forbidden.len() < INCIDENTS_PER_KIND {
+                let slot = self.judged.membership.slot;
+                self.forbidden.push((slot, self.stream_id(), piece.first));
+            }
             self.spoilt(&piece);
             return;
         }
@@ -467,14 +479,12 @@ impl PairVerdict<'_, '_> {
                 .recovery(self.view.stream, &piece, self.view.marks, true)
         });
         let mark = piece.window.and_then(|at| self.view.marks.get(at));
+        let stream = self.stream_id();
         if let Some(suspects) = self.suspects.as_deref_mut() {
             suspects.push(Suspect {
                 member: self.judged.member,
                 slot: self.judged.membership.slot.0,
-                stream: StreamId {
-                    publisher: self.view.stream.publisher,
-                    group: self.judged.membership.group,
-                },
+                stream,
                 first: piece.first,
                 last: piece.last,
                 kind,
@@ -482,6 +492,13 @@ impl PairVerdict<'_, '_> {
                 recovery,
                 overtaken: base.map(|hole| (hole.at, hole.before_id)),
             });
+        }
+    }
+
+    fn stream_id(&self) -> StreamId {
+        StreamId {
+            publisher: self.view.stream.publisher,
+            group: self.judged.membership.group,
         }
     }
 
