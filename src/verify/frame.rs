@@ -396,7 +396,9 @@ impl Shard {
         }
         self.bytes_peak += more;
         self.pairs_held += (wanted - membership.tracked()) as u64;
-        self.members[member as usize].grow(wanted);
+        let membership = &mut self.members[member as usize];
+        let group = membership.group;
+        membership.grow(wanted, &self.groups[group.index()]);
     }
 
     fn set_aside(&mut self, member: u32, identity: &Identity, arrival: &Arrival) {

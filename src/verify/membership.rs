@@ -193,13 +193,22 @@ impl Membership {
         self.next.len()
     }
 
-    /// Makes the table hold `streams` streams.
-    pub(super) fn grow(&mut self, streams: usize) {
-        if streams > self.next.len() {
-            self.next.reserve_exact(streams - self.next.len());
-            self.next.resize(streams, 1);
-            self.seen.resize(streams.div_ceil(64), 0);
-            self.folded.resize(streams.div_ceil(64), 0);
+    /// Makes the table hold `streams` streams. What was folded before is not waited for.
+    pub(super) fn grow(&mut self, streams: usize, group: &Group) {
+        let held = self.next.len();
+        if streams <= held {
+            return;
+        }
+        self.next.reserve_exact(streams - held);
+        self.seen.resize(streams.div_ceil(64), 0);
+        self.folded.resize(streams.div_ceil(64), 0);
+        for at in held..streams {
+            let horizon = group.streams.get(at).map_or(0, |stream| stream.horizon);
+            self.next.push(horizon + 1);
+            if horizon > 0 {
+                // At most 2^24 streams.
+                self.set_folded(at as u32);
+            }
         }
     }
 

@@ -223,6 +223,14 @@ impl Shard {
         }
         for change in changes {
             let membership = &mut self.members[change.key.member() as usize];
+            if change.key.stream() as usize >= membership.tracked() {
+                if change.holes.is_empty() {
+                    continue;
+                }
+                let streams = self.groups[index].streams.len();
+                self.pairs_held += (streams - membership.tracked()) as u64;
+                membership.grow(streams, &self.groups[index]);
+            }
             membership.set_frontier(change.key.stream(), change.next, !change.holes.is_empty());
             if change.folded {
                 membership.set_folded(change.key.stream());
@@ -299,7 +307,8 @@ impl Shard {
         self.pairs.faulted.retain(|(key, seq)| !folded(key, *seq));
     }
 
-    /// (missing, overdue): pairs that would count as lost if the run ended now, and those
+    /// (missing, overdue): pairs that would count as lost if the run ended now and may still
+    /// come, because the membership is open; and those
     /// of them settled for longer than `late_after`.
     pub(super) fn owed_now(&self, now: Time) -> (u64, u64) {
         if self.plan.mode == Mode::Counts {
