@@ -46,9 +46,9 @@ pub struct RunArgs {
     pub scenario: PathBuf,
     /// Where to connect instead of where the scenario says: http(s)://, ws(s)://, or a
     /// client access URL with its token
-    #[arg(long, value_name = "URL", value_parser = secret, conflicts_with = "connection_string")]
+    #[arg(long, value_name = "URL", value_parser = secret)]
     pub target: Option<SecretString>,
-    /// A connection string: Endpoint=...;AccessKey=...;Version=1.0;
+    /// A connection string, Endpoint=...;AccessKey=...;Version=1.0; unless --target is given
     #[arg(long, value_name = "S", env = "WEBPUBSUB_CONNECTION_STRING", hide_env_values = true, value_parser = secret)]
     pub connection_string: Option<SecretString>,
     /// Hub name
@@ -81,7 +81,7 @@ pub struct RunArgs {
     /// Threads that drive clients [default: by the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub arbiters: Option<u32>,
-    /// A fault of the embedded hub, KIND[,p=P|every=N|at=T][,group=G][,count=N]; repeatable
+    /// A fault of the embedded hub, `KIND[,p=P|every=N|at=T][,group=G][,count=N]`; repeatable
     #[arg(long, value_name = "SPEC")]
     pub hub_fault: Vec<FaultSpec>,
     /// Trust the certificate authorities in this PEM file, too
@@ -124,7 +124,7 @@ pub struct HubArgs {
     /// Check the tokens of clients against this key
     #[arg(long, value_name = "K", env = "HUBSTORM_ACCESS_KEY", hide_env_values = true, value_parser = secret)]
     pub access_key: Option<SecretString>,
-    /// A fault, KIND[,p=P|every=N|at=T][,group=G][,count=N]; repeatable
+    /// A fault, `KIND[,p=P|every=N|at=T][,group=G][,count=N]`; repeatable
     #[arg(long, value_name = "SPEC")]
     pub fault: Vec<FaultSpec>,
     /// Explain every kind of fault, and end

@@ -50,7 +50,11 @@ fn overrides(args: &RunArgs) -> Overrides {
         promise: args.promise.clone(),
         verify_memory: args.verify_memory.clone(),
         target: args.target.clone(),
-        connection_string: args.connection_string.clone(),
+        // An exported connection string must not stand in the way of an explicit target.
+        connection_string: args
+            .connection_string
+            .clone()
+            .filter(|_| args.target.is_none()),
         hub: args.hub.clone(),
     }
 }

@@ -4,6 +4,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::incident::{INCIDENTS_PER_KIND, Kept, Subject, rule};
+use super::judge::Bucket;
 use super::kinds::{Kind, Permitted, Tally, Unknown, Violation};
 use super::ledger::{Exercised, Ledger, Property};
 use super::outbox::PublishTotals;
@@ -44,6 +45,10 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
             violations.add(Violation::DedupeBroken, outcome.dedupe_broken);
         }
     }
+    violations.add(
+        Violation::AckForbiddenDelivered,
+        ledger.get(Bucket::Forbidden),
+    );
     let lies = find_lies(&outcomes);
     let told: u64 = lies
         .values()
@@ -247,7 +252,7 @@ fn incidents(
         kept.extend(outcome.incidents);
         traces.extend(outcome.traces);
     }
-    kept.retain(|k| !(is_lie(lies, k) || saw_error && k.kind == Violation::DedupeBroken));
+    kept.retain(|k| !is_lie(lies, k) && (k.kind != Violation::DedupeBroken || !saw_error));
     let mut streams: Vec<_> = lies.iter().collect();
     streams.sort_unstable_by_key(|(stream, _)| **stream);
     for (stream, ranges) in streams.into_iter().take(INCIDENTS_PER_KIND) {

@@ -103,6 +103,22 @@ impl Shard {
         }
     }
 
+    /// The incident of a delivery that was refused with `Forbidden` (A3). Counted in the
+    /// ledger.
+    pub(super) fn forbidden_incident(&mut self, slot: Slot, stream: StreamId, seq: u32) {
+        let subject = Subject {
+            receiver: Some(slot.0),
+            stream: Some(stream),
+            seq: Some(seq),
+        };
+        let text = format!(
+            "{} was answered Forbidden and reached slot {slot}",
+            self.message_name(stream, seq)
+        );
+        let kind = Violation::AckForbiddenDelivered;
+        self.incident(kind, subject, self.last_fold, text, Vec::new());
+    }
+
     /// The incident of a loss.
     pub(super) fn loss_incident(&mut self, suspect: &Suspect, now: Time) {
         let (Some(kind), slot) = (suspect.kind, Slot(suspect.slot)) else {

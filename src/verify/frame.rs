@@ -1,11 +1,11 @@
 //! What a data frame means: the steps of the hot path, in order. No allocation per sound
 //! frame.
 //!
-//! 1. sequence id: fresh, replayed or repeated (S1, S2)
-//! 2. identity and envelope (I1, I2, D7)
-//! 3. membership and echo (D5, D5b, D6)
-//! 4. a replay must hold known messages (S3)
-//! 5. the pair (D4, O1; what is missing is judged in `judge`)
+//! 1. sequence id: fresh, replayed or repeated (S1, S2);
+//! 2. identity and envelope (I1, I2, D7);
+//! 3. membership and echo (D5, D5b, D6);
+//! 4. a replay must hold known messages (S3);
+//! 5. the pair (D4, O1; what is missing is judged in `judge`).
 
 use super::connection::{Link, Sight};
 use super::duplicate::Waiting;
@@ -277,11 +277,11 @@ impl Shard {
             must,
             id: step.id,
         };
-        self.place_in_pair(member, identity, &arrival)
+        self.place_delivery(member, identity, &arrival)
     }
 
     /// Step 5. True when the receiver did not have the message.
-    pub(super) fn place_in_pair(
+    pub(super) fn place_delivery(
         &mut self,
         member: u32,
         identity: &Identity,
@@ -396,7 +396,9 @@ impl Shard {
         }
         self.bytes_peak += more;
         self.pairs_held += (wanted - membership.tracked()) as u64;
-        self.members[member as usize].grow(wanted);
+        let membership = &mut self.members[member as usize];
+        let group = membership.group;
+        membership.grow(wanted, &self.groups[group.index()]);
     }
 
     fn set_aside(&mut self, member: u32, identity: &Identity, arrival: &Arrival) {
@@ -430,7 +432,7 @@ impl Shard {
             if identity.seq <= known.saturating_add(AHEAD) {
                 self.waiting.swap_remove(at);
                 self.frames.set_aside -= 1;
-                self.place_in_pair(member, &identity, &arrival);
+                self.place_delivery(member, &identity, &arrival);
             } else {
                 at += 1;
             }

@@ -7,6 +7,7 @@ use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::group::{Group, Stream};
+use super::incident::INCIDENTS_PER_KIND;
 use super::judge::{Bucket, PairView, Piece};
 use super::kinds::Violation;
 use super::membership::{Mark, Membership, Resolved};
@@ -14,7 +15,7 @@ use super::outcome::Suspect;
 use super::pairs::{Hole, PairKey};
 use super::plan::{Mode, Promise};
 use super::shard::Shard;
-use crate::base::Time;
+use crate::base::{Slot, Time};
 use crate::payload::StreamId;
 
 /// Messages are folded into counters this long after they were settled.
@@ -78,7 +79,7 @@ impl<'a> Judged<'a> {
             } else {
                 &[]
             },
-            seen: self.membership.seen(key.stream()),
+            shown: self.membership.shown(key.stream()),
             blind_from: if self.shard.plan.mode == Mode::Counts {
                 1
             } else if self.membership.blind || self.shard.pairs.has_blind() {
@@ -95,28 +96,45 @@ impl<'a> Judged<'a> {
         }
     }
 
-    /// The recovery that a missing piece is laid to (R1), if to one: the message was sent
-    /// while the receiver was away, give or take one exchange of facts. `last`: also a
-    /// group that has been silent since.
-    fn recovery(&self, stream: &Stream, piece: &Piece, marks: &[Mark], last: bool) -> Option<u16> {
-        let mark = marks.get(piece.window?)?;
-        let source = self.group.source_of(stream)?;
+    /// The recovery that missing messages from `piece.first` on are laid to (R1), if to
+    /// one, and the last message of which the same is true. A message is laid to a recovery
+    /// when it was sent while the receiver was away, give or take one exchange of facts.
+    /// `last`: also when its group has been silent since.
+    fn recovery(
+        &self,
+        stream: &Stream,
+        piece: &Piece,
+        marks: &[Mark],
+        last: bool,
+    ) -> (Option<u16>, u32) {
+        let mark = piece.window.and_then(|at| marks.get(at));
+        let (Some(mark), Some(source)) = (mark, self.group.source_of(stream)) else {
+            return (None, piece.last);
+        };
         let index = (self.membership.slot.0 - self.shard.slots.start) as usize;
         let latest = marks.last().is_some_and(|m| m.ordinal == mark.ordinal);
         let silent = last && latest && mark.end.is_none() && !self.membership.heard_since_recovery;
-        self.shard.receivers[index]
-            .recoveries
-            .iter()
-            .rev()
-            .filter(|recovery| recovery.epoch == mark.epoch)
-            .find(|recovery| {
-                let before = self.group.before(source, recovery.lost_at).of(stream);
-                let after = self.group.after(source, recovery.confirmed_at).of(stream);
-                let from = before.map_or(0, |at| at.0);
-                let to = after.map_or(u32::MAX, |at| at.0);
-                piece.first > from && (piece.first <= to || silent)
-            })
-            .map(|recovery| recovery.transport)
+        let mut until = piece.last;
+        let mut found = None;
+        for recovery in self.shard.receivers[index].recoveries.iter().rev() {
+            if recovery.epoch != mark.epoch {
+                continue;
+            }
+            let before = self.group.before(source, recovery.lost_at).of(stream);
+            let after = self.group.after(source, recovery.confirmed_at).of(stream);
+            let from = before.map_or(0, |at| at.0);
+            let to = match silent {
+                true => u32::MAX,
+                false => after.map_or(u32::MAX, |at| at.0),
+            };
+            if piece.first <= from {
+                until = until.min(from);
+            } else if piece.first <= to {
+                until = until.min(to);
+                found = found.or(Some(recovery.transport));
+            }
+        }
+        (found, until)
     }
 }
 
@@ -162,6 +180,7 @@ impl Shard {
         let group = &self.groups[index];
         let mut ledger = self.ledgers[index].clone();
         let mut changes = Vec::new();
+        let mut forbidden = Vec::new();
         let mut unreached: Vec<Vec<(u32, u32)>> = group
             .streams
             .iter()
@@ -189,6 +208,7 @@ impl Shard {
                     view: &view,
                     key,
                     ledger: &mut ledger,
+                    forbidden: &mut forbidden,
                     suspects: suspects.as_deref_mut(),
                     kept: SmallVec::new(),
                     missing: Vec::new(),
@@ -215,8 +235,19 @@ impl Shard {
             }
         }
         self.ledgers[index] = ledger;
+        for (slot, stream, seq) in forbidden {
+            self.forbidden_incident(slot, stream, seq);
+        }
         for change in changes {
             let membership = &mut self.members[change.key.member() as usize];
+            if change.key.stream() as usize >= membership.tracked() {
+                if change.holes.is_empty() {
+                    continue;
+                }
+                let streams = self.groups[index].streams.len();
+                self.pairs_held += (streams - membership.tracked()) as u64;
+                membership.grow(streams, &self.groups[index]);
+            }
             membership.set_frontier(change.key.stream(), change.next, !change.holes.is_empty());
             if change.folded {
                 membership.set_folded(change.key.stream());
@@ -293,7 +324,8 @@ impl Shard {
         self.pairs.faulted.retain(|(key, seq)| !folded(key, *seq));
     }
 
-    /// (missing, overdue): pairs that would count as lost if the run ended now, and those
+    /// (missing, overdue): pairs that would count as lost if the run ended now and may still
+    /// come, because the membership is open; and those
     /// of them settled for longer than `late_after`.
     pub(super) fn owed_now(&self, now: Time) -> (u64, u64) {
         if self.plan.mode == Mode::Counts {
@@ -313,7 +345,13 @@ impl Shard {
                     judged.resolved.marks(stream, &mut marks);
                     let view = judged.view(PairKey::new(*member, at as u32), stream, &marks);
                     let old = stream.settled_before(now, age);
-                    let from = view.holes.first().map_or(next, |hole| hole.first);
+                    let open = view.holes.first().map_or(next, |hole| hole.first);
+                    // What is folded is no longer waited for, unless it is kept as a hole.
+                    let from = if holes {
+                        open
+                    } else {
+                        open.max(stream.horizon + 1)
+                    };
                     view.judge(from, stream.settled, &mut |piece| {
                         let open = piece.bucket.is_open()
                             || (piece.bucket == Bucket::Unverified
@@ -365,6 +403,8 @@ struct PairVerdict<'a, 's> {
     view: &'a PairView<'a>,
     key: PairKey,
     ledger: &'a mut super::ledger::Ledger,
+    /// Deliveries of what was refused with `Forbidden`, for their incidents.
+    forbidden: &'a mut Vec<(Slot, StreamId, u32)>,
     suspects: Option<&'a mut Vec<Suspect>>,
     /// Holes that stay.
     kept: SmallVec<[Hole; 1]>,
@@ -416,41 +456,52 @@ impl PairVerdict<'_, '_> {
         piece.bucket == Bucket::Unverified && piece.first < self.view.blind_from
     }
 
-    /// Keeps an open piece as a hole of its own, with what its judgement will need.
-    fn keep(&mut self, piece: Piece) {
+    /// Keeps an open piece as holes of its own, with what their judgement will need.
+    fn keep(&mut self, mut piece: Piece) {
         let base = piece.hole.and_then(|at| self.view.holes.get(at));
-        let recovery = self
-            .judged
-            .recovery(self.view.stream, &piece, self.view.marks, false);
-        let hole = match base {
-            Some(hole) => hole.clone(),
-            // Part of the tail: nothing later has come.
-            None => Hole {
+        let last = piece.last;
+        loop {
+            let (recovery, until) =
+                self.judged
+                    .recovery(self.view.stream, &piece, self.view.marks, false);
+            let hole = match base {
+                Some(hole) => hole.clone(),
+                // Part of the tail: nothing later has come.
+                None => Hole {
+                    first: piece.first,
+                    last: until,
+                    window: self.view.marks.last().map_or(0, |mark| mark.ordinal),
+                    shown: self.view.shown,
+                    proofs: [None, None],
+                    witness: None,
+                    at: Time::ZERO,
+                    before_id: 0,
+                    settled: None,
+                    recovery: None,
+                },
+            };
+            self.kept.push(Hole {
                 first: piece.first,
-                last: piece.last,
-                window: self.view.marks.last().map_or(0, |mark| mark.ordinal),
-                head: !self.view.seen,
-                proofs: [None, None],
-                witness: None,
-                at: Time::ZERO,
-                before_id: 0,
-                settled: None,
-                recovery: None,
-            },
-        };
-        self.kept.push(Hole {
-            first: piece.first,
-            last: piece.last,
-            settled: piece.sent.or(Some((0, true))),
-            recovery,
-            ..hole
-        });
+                last: until,
+                settled: piece.sent.or(Some((0, true))),
+                recovery,
+                ..hole
+            });
+            if until >= last {
+                break;
+            }
+            piece.first = until + 1;
+        }
     }
 
     fn finish(&mut self, piece: Piece) {
         self.ledger.add(piece.bucket, piece.len());
         if !piece.bucket.is_open() {
             self.folded |= piece.bucket.is_undelivered();
+            if piece.bucket == Bucket::Forbidden && self.forbidden.len() < INCIDENTS_PER_KIND {
+                let slot = self.judged.membership.slot;
+                self.forbidden.push((slot, self.stream_id(), piece.first));
+            }
             self.spoilt(&piece);
             return;
         }
@@ -462,26 +513,40 @@ impl PairVerdict<'_, '_> {
             _ => None,
         };
         let base = piece.hole.and_then(|at| self.view.holes.get(at));
-        let recovery = base.and_then(|hole| hole.recovery).or_else(|| {
-            self.judged
-                .recovery(self.view.stream, &piece, self.view.marks, true)
-        });
         let mark = piece.window.and_then(|at| self.view.marks.get(at));
-        if let Some(suspects) = self.suspects.as_deref_mut() {
-            suspects.push(Suspect {
-                member: self.judged.member,
-                slot: self.judged.membership.slot.0,
-                stream: StreamId {
-                    publisher: self.view.stream.publisher,
-                    group: self.judged.membership.group,
-                },
-                first: piece.first,
-                last: piece.last,
-                kind,
-                epoch: mark.map_or(0, |mark| mark.epoch),
-                recovery,
-                overtaken: base.map(|hole| (hole.at, hole.before_id)),
-            });
+        let stream = self.stream_id();
+        let mut rest = piece;
+        loop {
+            let (recovery, until) = match base.and_then(|hole| hole.recovery) {
+                Some(recovery) => (Some(recovery), rest.last),
+                None => self
+                    .judged
+                    .recovery(self.view.stream, &rest, self.view.marks, true),
+            };
+            if let Some(suspects) = self.suspects.as_deref_mut() {
+                suspects.push(Suspect {
+                    member: self.judged.member,
+                    slot: self.judged.membership.slot.0,
+                    stream,
+                    first: rest.first,
+                    last: until,
+                    kind,
+                    epoch: mark.map_or(0, |mark| mark.epoch),
+                    recovery,
+                    overtaken: base.map(|hole| (hole.at, hole.before_id)),
+                });
+            }
+            if until >= rest.last {
+                break;
+            }
+            rest.first = until + 1;
+        }
+    }
+
+    fn stream_id(&self) -> StreamId {
+        StreamId {
+            publisher: self.view.stream.publisher,
+            group: self.judged.membership.group,
         }
     }
 
