@@ -132,6 +132,28 @@ fn an_honest_hub_is_not_accused_however_often_connections_break() {
 }
 
 #[test]
+fn after_a_hub_restart_recovery_is_refused_once_and_clients_reconnect_and_rejoin() {
+    let bench = Bench::new(&format!(
+        "{CALM}chaos:\n  - {{kind: hub_restart, at: 1s}}\n"
+    ));
+    let output = bench.run(&[]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let report = bench.report();
+    for (path, wanted) in [
+        ("/clients/recoveries", 0),
+        ("/clients/recovery_failures", 12),
+        ("/clients/reconnects", 12),
+        ("/clients/rejoins", 12),
+        // One refusal is enough: 1008 is final.
+        ("/hub_truth/recoveries_refused/unknown_session", 12),
+        ("/violations/lost", 0),
+        ("/unknown/recovery_refused_early", 0),
+    ] {
+        assert_eq!(count(&report, path), wanted, "{path}: {}", text(&output));
+    }
+}
+
+#[test]
 fn a_planted_fault_is_found_with_its_name_and_its_count() {
     for (fault, kind) in [
         ("drop,at=1500ms,count=1", "lost"),

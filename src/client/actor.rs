@@ -219,6 +219,7 @@ impl Client {
         let mut pongs: Vec<Vec<u8>> = Vec::new();
         // Counted apart from what the verifier is given, so that it can tell a lost frame.
         let mut data_frames = 0;
+        let mut goodbye = None;
         let closed = {
             let mut read = shared.read.borrow_mut();
             socket.poll_read(cx, &mut read, &mut |incoming| {
@@ -247,8 +248,7 @@ impl Client {
                         pongs.push(bytes.to_vec());
                     }
                     Incoming::Pong(_) => session.handle_activity(now),
-                    // Reported by `poll_read` itself when the transport ends.
-                    Incoming::Close(_) => {}
+                    Incoming::Close(close) => goodbye = Some(close),
                 }
                 ControlFlow::Continue(())
             })
@@ -260,11 +260,20 @@ impl Client {
             // A socket too full for a pong is dead or stalled; its silence will show.
             let _ = socket.queue_pong(&bytes);
         }
-        if let Poll::Ready(closed) = closed {
-            link.socket = None;
-            self.session
-                .handle_closed(self.me.shared.clock.now(), closed.to_close());
-        }
+        // A close frame is the end, and its code decides: how TCP ends afterwards does not.
+        let ended = match (goodbye, closed) {
+            (Some(close), _) => {
+                socket.queue_close(&close);
+                // Once: the goodbye may be lost, and the hub does not wait for it.
+                let _ = socket.poll_flush(cx);
+                close
+            }
+            (None, Poll::Ready(closed)) => closed.to_close(),
+            (None, Poll::Pending) => return,
+        };
+        link.socket = None;
+        self.session
+            .handle_closed(self.me.shared.clock.now(), ended);
     }
 
     fn poll_flush(&mut self, now: Time, cx: &mut TaskContext<'_>) {

@@ -325,16 +325,20 @@ impl Me {
 
     fn recovery_failed(&mut self, failure: RecoveryFailure, now: Time) {
         self.clients(|clients| clients.recovery_failures += 1);
-        if failure == RecoveryFailure::Refused {
+        let forgotten = self
+            .lost_at
+            .is_some_and(|lost| self.shared.restarted_about(lost, now));
+        let end = match failure {
+            RecoveryFailure::Refused if forgotten => verify::ConnectionEnd::HubRestart,
+            RecoveryFailure::Refused => verify::ConnectionEnd::Refused,
+            RecoveryFailure::WindowPassed => verify::ConnectionEnd::WindowPassed,
+        };
+        if end == verify::ConnectionEnd::Refused {
             self.shared
                 .shard
                 .borrow_mut()
                 .recovery_refused(self.slot, now);
         }
-        let end = match failure {
-            RecoveryFailure::Refused => verify::ConnectionEnd::Refused,
-            RecoveryFailure::WindowPassed => verify::ConnectionEnd::WindowPassed,
-        };
         self.ended(end, now);
     }
 

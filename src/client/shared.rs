@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use secrecy::SecretString;
 
-use crate::base::{Clock, GroupId, Slot};
+use crate::base::{Clock, GroupId, Slot, Time};
 use crate::metrics::Snapshot;
 use crate::protocol::SessionConfig;
 use crate::scenario::Scenario;
@@ -21,6 +21,8 @@ use crate::verify::Shard;
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Lifetime asked for tokens: the official service SDKs' default.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// A transport may be seen to end so long after the restart that ended it.
+const RESTART_SLACK: Duration = Duration::from_secs(2);
 /// Notes kept for the coordinator between two reports; more are counted and dropped.
 const NOTES_MAX: usize = 256;
 
@@ -63,6 +65,8 @@ pub struct Shared {
     pub(crate) ever_connected: Cell<u32>,
     /// Client actors that ended in a panic.
     pub(crate) panicked: Cell<u32>,
+    /// When the plan restarts the hub, ascending.
+    pub(crate) restarts: RefCell<Vec<Time>>,
     /// Why connects failed, lately.
     pub(crate) notes: RefCell<Notes>,
 }
@@ -132,9 +136,20 @@ impl Shared {
             ready: Cell::new(0),
             ever_connected: Cell::new(0),
             panicked: Cell::new(0),
+            restarts: RefCell::default(),
             notes: RefCell::default(),
             scenario,
         }))
+    }
+
+    /// Whether the plan restarted the hub about when a transport was lost at `lost`: then
+    /// the hub has forgotten the session, and rightly refuses to recover it.
+    pub(super) fn restarted_about(&self, lost: Time, now: Time) -> bool {
+        let from = lost.saturating_sub(RESTART_SLACK);
+        self.restarts
+            .borrow()
+            .iter()
+            .any(|at| (from..=now).contains(at))
     }
 
     pub(super) fn group_id(&self, name: &Arc<str>) -> Option<GroupId> {

@@ -19,6 +19,7 @@ use crate::base::{Slot, Time};
 use crate::chaos::Plan;
 use crate::client::{Abandon, Client, Goodbye, Inject, Publish, Shared, SharedConfig};
 use crate::metrics::{Snapshot, latency};
+use crate::scenario::ChaosKind;
 use crate::verify::{self, Facts, Progress, Shard, ShardOutcome};
 
 use super::agenda::{Agenda, Due, connects};
@@ -313,6 +314,14 @@ impl Handler<StartLoad> for Fleet {
     type Result = ();
 
     fn handle(&mut self, StartLoad(start): StartLoad, _: &mut Self::Context) {
+        let restarts = self
+            .config
+            .plan
+            .injections
+            .iter()
+            .filter(|injection| injection.kind == ChaosKind::HubRestart);
+        *self.shared.restarts.borrow_mut() =
+            restarts.map(|injection| start + injection.at).collect();
         self.agenda = Agenda::new(
             &self.shared.scenario,
             &self.config.plan,

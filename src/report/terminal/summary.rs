@@ -177,7 +177,11 @@ fn explained_kinds<K: Kind>(class: &str, counts: &Counts) -> Vec<String> {
     let seen = |kind: &&K| counts.get(kind.name()).unwrap_or(0) > 0;
     let line = |kind: &K| {
         let n = count(counts.get(kind.name()).unwrap_or(0));
-        format!("{class} {n} {}: {}", kind.name(), kind.meaning().trim_end_matches('.'))
+        format!(
+            "{class} {n} {}: {}",
+            kind.name(),
+            kind.meaning().trim_end_matches('.')
+        )
     };
     K::ALL.iter().filter(seen).map(line).collect()
 }
