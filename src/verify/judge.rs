@@ -5,7 +5,7 @@
 
 use super::facts::Fate;
 use super::group::Stream;
-use super::membership::{Mark, WindowEnd};
+use super::membership::{Mark, Shown, WindowEnd};
 use super::pairs::Hole;
 use super::plan::Promise;
 
@@ -102,8 +102,8 @@ pub(super) struct PairView<'a> {
     /// Highest seq seen + 1.
     pub(super) next: u32,
     pub(super) holes: &'a [Hole],
-    /// The stream was seen in the latest window.
-    pub(super) seen: bool,
+    /// What of the stream came in the latest window.
+    pub(super) shown: Shown,
     /// From here on the pair is not tracked.
     pub(super) blind_from: u32,
     pub(super) reliable: bool,
@@ -323,9 +323,12 @@ impl PairView<'_> {
                 let hole = &self.holes[at];
                 let here = hole.window == mark.ordinal;
                 let proven = here && !retried && hole.proofs.contains(&Some(epoch));
-                (here && hole.head, proven)
+                (here && self.is_head(hole.shown, epoch), proven)
             }
-            _ => (!self.seen && index + 1 == self.marks.len(), false),
+            _ => {
+                let latest = index + 1 == self.marks.len();
+                (latest && self.is_head(self.shown, epoch), false)
+            }
         };
         // Interior loss: D1, or D2 before the window's first delivery of the stream.
         let interior = if head && seq < mark.grace {
@@ -346,6 +349,17 @@ impl PairView<'_> {
             Zone::Ended(_, WindowEnd::Overflow) => Bucket::Overflow,
             Zone::Ended(_, WindowEnd::Unreliable) => Bucket::Unreliable,
             Zone::Ended(..) => Bucket::Gap,
+        }
+    }
+
+    /// Nothing shows that the membership was visible when the message was executed. On
+    /// several nodes it may be visible to one connection of the publisher and not to the
+    /// next.
+    fn is_head(&self, shown: Shown, epoch: u16) -> bool {
+        match (shown, self.promise) {
+            (Shown::Nothing, _) => true,
+            (Shown::By(by), Promise::Published) => by != epoch,
+            (Shown::By(_) | Shown::LongAgo, _) => false,
         }
     }
 }

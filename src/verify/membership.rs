@@ -15,6 +15,17 @@ const HOLES: u32 = 1 << 31;
 /// The greatest seq that a stream may reach.
 pub(super) const SEQ_MAX: u32 = HOLES - 2;
 
+/// What shows that a membership is visible to a stream's publisher.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Shown {
+    /// Nothing of the stream came in the window.
+    Nothing,
+    /// The last first transmission came from this connection of the publisher.
+    By(u16),
+    /// Something came, so long ago that it no longer matters from which connection.
+    LongAgo,
+}
+
 /// Why a window is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum WindowEnd {
@@ -39,6 +50,8 @@ pub(super) struct Window {
     pub(super) epoch: u16,
     pub(super) join_invoked: Time,
     pub(super) joined: Option<Time>,
+    /// The join was sent more than once: one of them may have been executed unheard.
+    pub(super) resent: bool,
     pub(super) leave_invoked: Option<Time>,
     pub(super) ended: Option<(Time, WindowEnd)>,
     /// It alone rules everything that is not folded yet: its floors are behind.
@@ -85,6 +98,8 @@ pub(super) struct Membership {
     next: Vec<u32>,
     /// By stream: seen in the latest window.
     seen: Vec<u64>,
+    /// By stream: from which connection of the publisher; empty once no judgement needs it.
+    shown: Vec<u16>,
     /// By stream: permitted losses were folded into counters and forgotten.
     folded: Vec<u64>,
     /// Streams beyond the table are not tracked: the memory budget refused its growth.
@@ -102,6 +117,7 @@ impl Membership {
             heard_since_recovery: true,
             next: Vec::new(),
             seen: Vec::new(),
+            shown: Vec::new(),
             folded: Vec::new(),
             blind: false,
         }
@@ -119,12 +135,14 @@ impl Membership {
             epoch,
             join_invoked: now,
             joined: None,
+            resent: false,
             leave_invoked: None,
             ended: None,
             passed: false,
         });
         self.next_ordinal = self.next_ordinal.saturating_add(1);
         self.seen.fill(0);
+        self.shown.resize(self.next.len(), 0);
         self.heard_since_recovery = true;
     }
 
@@ -169,6 +187,11 @@ impl Membership {
     /// Forgets the windows before the one at `at`, which rules everything from here on.
     pub(super) fn drop_windows(&mut self, at: usize) {
         self.windows.drain(..at);
+        if let [only] = self.windows.as_slice()
+            && !only.passed
+        {
+            self.shown = Vec::new();
+        }
         if let Some(first) = self.windows.first_mut() {
             first.passed = true;
         }
@@ -205,6 +228,9 @@ impl Membership {
         for at in held..streams {
             let horizon = group.streams.get(at).map_or(0, |stream| stream.horizon);
             self.next.push(horizon + 1);
+            if self.windows.last().is_some_and(|window| !window.passed) {
+                self.shown.push(0);
+            }
             if horizon > 0 {
                 // At most 2^24 streams.
                 self.set_folded(at as u32);
@@ -226,12 +252,21 @@ impl Membership {
         }
     }
 
-    pub(super) fn seen(&self, stream: u32) -> bool {
-        bit(&self.seen, stream)
+    /// What of the stream came in the latest window.
+    pub(super) fn shown(&self, stream: u32) -> Shown {
+        match (bit(&self.seen, stream), self.shown.get(stream as usize)) {
+            (false, _) => Shown::Nothing,
+            (true, Some(epoch)) => Shown::By(*epoch),
+            (true, None) => Shown::LongAgo,
+        }
     }
 
-    pub(super) fn set_seen(&mut self, stream: u32) {
+    /// A first transmission of the stream came, from this connection of its publisher.
+    pub(super) fn show(&mut self, stream: u32, epoch: u16) {
         set_bit(&mut self.seen, stream);
+        if let Some(shown) = self.shown.get_mut(stream as usize) {
+            *shown = epoch;
+        }
     }
 
     pub(super) fn folded(&self, stream: u32) -> bool {
@@ -249,6 +284,7 @@ impl Membership {
 
     pub(super) fn bytes(&self) -> u64 {
         Self::bytes_for(self.next.len())
+            + self.shown.capacity() as u64 * 2
             + (size_of::<Self>() + self.windows.len().saturating_sub(1) * size_of::<Window>())
                 as u64
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::membership::Membership;
+use super::membership::{Membership, Shown};
 use crate::base::Time;
 use crate::payload::{Cause, Identity};
 
@@ -37,8 +37,8 @@ pub(super) struct Hole {
     pub(super) last: u32,
     /// The receiver's window when it appeared.
     pub(super) window: u32,
-    /// Nothing of the stream had come in that window before.
-    pub(super) head: bool,
+    /// What of the stream had come in that window before.
+    pub(super) shown: Shown,
     /// From which connections of the publisher later messages came while the receiver
     /// surely was a member in that window.
     pub(super) proofs: [Option<u16>; 2],
@@ -160,8 +160,8 @@ impl Pairs {
             if holes {
                 self.witness(key, seq, identity, arrival);
             }
-            let head = !member.seen(key.stream());
-            self.dig(key, next, seq - 1, head, identity, arrival);
+            let shown = member.shown(key.stream());
+            self.dig(key, next, seq - 1, shown, identity, arrival);
             member.set_frontier(key.stream(), seq + 1, true);
             Placed::First
         } else if holes && let Some(order) = self.fill(key, identity, arrival) {
@@ -173,9 +173,12 @@ impl Pairs {
         } else {
             return Placed::Again;
         };
-        member.set_seen(key.stream());
         if identity.attempt > 1 {
             self.note_repeated(key, identity);
+        } else {
+            // Only a first transmission shows that what was sent after it should have come
+            // too: a repeated one may have been executed long after its successors.
+            member.show(key.stream(), identity.epoch);
         }
         placed
     }
@@ -248,7 +251,7 @@ impl Pairs {
         key: PairKey,
         first: u32,
         last: u32,
-        head: bool,
+        shown: Shown,
         identity: &Identity,
         arrival: &Arrival,
     ) {
@@ -257,7 +260,7 @@ impl Pairs {
             first,
             last,
             window: arrival.window,
-            head,
+            shown,
             proofs: [arrival.must.then_some(identity.epoch), None],
             witness: Some(Witness::of(identity, arrival)),
             at: arrival.at,

@@ -79,7 +79,7 @@ impl<'a> Judged<'a> {
             } else {
                 &[]
             },
-            seen: self.membership.seen(key.stream()),
+            shown: self.membership.shown(key.stream()),
             blind_from: if self.shard.plan.mode == Mode::Counts {
                 1
             } else if self.membership.blind || self.shard.pairs.has_blind() {
@@ -96,28 +96,45 @@ impl<'a> Judged<'a> {
         }
     }
 
-    /// The recovery that a missing piece is laid to (R1), if to one: the message was sent
-    /// while the receiver was away, give or take one exchange of facts. `last`: also a
-    /// group that has been silent since.
-    fn recovery(&self, stream: &Stream, piece: &Piece, marks: &[Mark], last: bool) -> Option<u16> {
-        let mark = marks.get(piece.window?)?;
-        let source = self.group.source_of(stream)?;
+    /// The recovery that missing messages from `piece.first` on are laid to (R1), if to
+    /// one, and the last message of which the same is true. A message is laid to a recovery
+    /// when it was sent while the receiver was away, give or take one exchange of facts.
+    /// `last`: also when its group has been silent since.
+    fn recovery(
+        &self,
+        stream: &Stream,
+        piece: &Piece,
+        marks: &[Mark],
+        last: bool,
+    ) -> (Option<u16>, u32) {
+        let mark = piece.window.and_then(|at| marks.get(at));
+        let (Some(mark), Some(source)) = (mark, self.group.source_of(stream)) else {
+            return (None, piece.last);
+        };
         let index = (self.membership.slot.0 - self.shard.slots.start) as usize;
         let latest = marks.last().is_some_and(|m| m.ordinal == mark.ordinal);
         let silent = last && latest && mark.end.is_none() && !self.membership.heard_since_recovery;
-        self.shard.receivers[index]
-            .recoveries
-            .iter()
-            .rev()
-            .filter(|recovery| recovery.epoch == mark.epoch)
-            .find(|recovery| {
-                let before = self.group.before(source, recovery.lost_at).of(stream);
-                let after = self.group.after(source, recovery.confirmed_at).of(stream);
-                let from = before.map_or(0, |at| at.0);
-                let to = after.map_or(u32::MAX, |at| at.0);
-                piece.first > from && (piece.first <= to || silent)
-            })
-            .map(|recovery| recovery.transport)
+        let mut until = piece.last;
+        let mut found = None;
+        for recovery in self.shard.receivers[index].recoveries.iter().rev() {
+            if recovery.epoch != mark.epoch {
+                continue;
+            }
+            let before = self.group.before(source, recovery.lost_at).of(stream);
+            let after = self.group.after(source, recovery.confirmed_at).of(stream);
+            let from = before.map_or(0, |at| at.0);
+            let to = match silent {
+                true => u32::MAX,
+                false => after.map_or(u32::MAX, |at| at.0),
+            };
+            if piece.first <= from {
+                until = until.min(from);
+            } else if piece.first <= to {
+                until = until.min(to);
+                found = found.or(Some(recovery.transport));
+            }
+        }
+        (found, until)
     }
 }
 
@@ -328,7 +345,13 @@ impl Shard {
                     judged.resolved.marks(stream, &mut marks);
                     let view = judged.view(PairKey::new(*member, at as u32), stream, &marks);
                     let old = stream.settled_before(now, age);
-                    let from = view.holes.first().map_or(next, |hole| hole.first);
+                    let open = view.holes.first().map_or(next, |hole| hole.first);
+                    // What is folded is no longer waited for, unless it is kept as a hole.
+                    let from = if holes {
+                        open
+                    } else {
+                        open.max(stream.horizon + 1)
+                    };
                     view.judge(from, stream.settled, &mut |piece| {
                         let open = piece.bucket.is_open()
                             || (piece.bucket == Bucket::Unverified
@@ -433,35 +456,42 @@ impl PairVerdict<'_, '_> {
         piece.bucket == Bucket::Unverified && piece.first < self.view.blind_from
     }
 
-    /// Keeps an open piece as a hole of its own, with what its judgement will need.
-    fn keep(&mut self, piece: Piece) {
+    /// Keeps an open piece as holes of its own, with what their judgement will need.
+    fn keep(&mut self, mut piece: Piece) {
         let base = piece.hole.and_then(|at| self.view.holes.get(at));
-        let recovery = self
-            .judged
-            .recovery(self.view.stream, &piece, self.view.marks, false);
-        let hole = match base {
-            Some(hole) => hole.clone(),
-            // Part of the tail: nothing later has come.
-            None => Hole {
+        let last = piece.last;
+        loop {
+            let (recovery, until) =
+                self.judged
+                    .recovery(self.view.stream, &piece, self.view.marks, false);
+            let hole = match base {
+                Some(hole) => hole.clone(),
+                // Part of the tail: nothing later has come.
+                None => Hole {
+                    first: piece.first,
+                    last: until,
+                    window: self.view.marks.last().map_or(0, |mark| mark.ordinal),
+                    shown: self.view.shown,
+                    proofs: [None, None],
+                    witness: None,
+                    at: Time::ZERO,
+                    before_id: 0,
+                    settled: None,
+                    recovery: None,
+                },
+            };
+            self.kept.push(Hole {
                 first: piece.first,
-                last: piece.last,
-                window: self.view.marks.last().map_or(0, |mark| mark.ordinal),
-                head: !self.view.seen,
-                proofs: [None, None],
-                witness: None,
-                at: Time::ZERO,
-                before_id: 0,
-                settled: None,
-                recovery: None,
-            },
-        };
-        self.kept.push(Hole {
-            first: piece.first,
-            last: piece.last,
-            settled: piece.sent.or(Some((0, true))),
-            recovery,
-            ..hole
-        });
+                last: until,
+                settled: piece.sent.or(Some((0, true))),
+                recovery,
+                ..hole
+            });
+            if until >= last {
+                break;
+            }
+            piece.first = until + 1;
+        }
     }
 
     fn finish(&mut self, piece: Piece) {
@@ -483,24 +513,33 @@ impl PairVerdict<'_, '_> {
             _ => None,
         };
         let base = piece.hole.and_then(|at| self.view.holes.get(at));
-        let recovery = base.and_then(|hole| hole.recovery).or_else(|| {
-            self.judged
-                .recovery(self.view.stream, &piece, self.view.marks, true)
-        });
         let mark = piece.window.and_then(|at| self.view.marks.get(at));
         let stream = self.stream_id();
-        if let Some(suspects) = self.suspects.as_deref_mut() {
-            suspects.push(Suspect {
-                member: self.judged.member,
-                slot: self.judged.membership.slot.0,
-                stream,
-                first: piece.first,
-                last: piece.last,
-                kind,
-                epoch: mark.map_or(0, |mark| mark.epoch),
-                recovery,
-                overtaken: base.map(|hole| (hole.at, hole.before_id)),
-            });
+        let mut rest = piece;
+        loop {
+            let (recovery, until) = match base.and_then(|hole| hole.recovery) {
+                Some(recovery) => (Some(recovery), rest.last),
+                None => self
+                    .judged
+                    .recovery(self.view.stream, &rest, self.view.marks, true),
+            };
+            if let Some(suspects) = self.suspects.as_deref_mut() {
+                suspects.push(Suspect {
+                    member: self.judged.member,
+                    slot: self.judged.membership.slot.0,
+                    stream,
+                    first: rest.first,
+                    last: until,
+                    kind,
+                    epoch: mark.map_or(0, |mark| mark.epoch),
+                    recovery,
+                    overtaken: base.map(|hole| (hole.at, hole.before_id)),
+                });
+            }
+            if until >= rest.last {
+                break;
+            }
+            rest.first = until + 1;
         }
     }
 

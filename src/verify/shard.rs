@@ -180,12 +180,15 @@ impl Shard {
             .push((now, Control::JoinInvoked(group)));
         let member = self.membership(index, slot, group);
         let membership = &mut self.members[member as usize];
-        let resent = membership
-            .latest()
-            .is_some_and(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_none());
-        if !resent {
-            membership.open(epoch, now);
-            self.groups[group.index()].need_before(now);
+        match membership
+            .latest_mut()
+            .filter(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_none())
+        {
+            Some(window) => window.resent = true,
+            None => {
+                membership.open(epoch, now);
+                self.groups[group.index()].need_before(now);
+            }
         }
     }
 
@@ -211,7 +214,7 @@ impl Shard {
             window.joined = Some(now);
             view.need_after(now);
             view.need_after(now + MEMBERSHIP_GRACE);
-        } else {
+        } else if !window.resent {
             window.ended = Some((now, WindowEnd::Refused));
             view.need_after(now);
         }

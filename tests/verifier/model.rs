@@ -323,7 +323,8 @@ impl Model {
 
     /// Whether to tell the configured lie now.
     fn lie(&mut self, fault: Fault, p: f64) -> bool {
-        let lie = self.config.fault == Some(fault) && self.now < self.end && self.rng.random_bool(p);
+        let lie =
+            self.config.fault == Some(fault) && self.now < self.end && self.rng.random_bool(p);
         self.lies += u64::from(lie);
         lie
     }
@@ -402,7 +403,8 @@ impl Model {
         let now = self.tap.stamp(self.now);
         if self.chance(0.1) {
             self.transmit(slot, stream, seq, None, Cause::First, 1, now, now);
-            self.tap.settled(stream, seq, Outcome::FireAndForget, self.now);
+            self.tap
+                .settled(stream, seq, Outcome::FireAndForget, self.now);
             return;
         }
         let client = &mut self.clients[slot as usize];
@@ -477,7 +479,16 @@ impl Model {
         pending.waiting = true;
         let (ack_id, attempt, intended) = (pending.ack_id, pending.attempt, pending.intended);
         let now = self.tap.stamp(self.now);
-        self.transmit(slot, stream, seq, Some(ack_id), cause, attempt, intended, now);
+        self.transmit(
+            slot,
+            stream,
+            seq,
+            Some(ack_id),
+            cause,
+            attempt,
+            intended,
+            now,
+        );
     }
 
     fn drop_client(&mut self, slot: u32) {
@@ -614,7 +625,9 @@ impl Model {
                 client.max = client.max.max(id);
                 self.tap.frame(s, id, &identity, self.now);
             }
-            Down::Answer(stream, seq, ack_id, answer) => self.answer(slot, stream, seq, ack_id, answer),
+            Down::Answer(stream, seq, ack_id, answer) => {
+                self.answer(slot, stream, seq, ack_id, answer)
+            }
             Down::Joined(group, ack, success) => {
                 if self.clients[slot as usize].joining.get(&group) == Some(&ack) {
                     self.clients[slot as usize].joining.remove(&group);
@@ -727,7 +740,9 @@ impl Model {
         self.down(at, Down::Opened);
         let mut replay: Vec<_> = self.sessions[session].queue.iter().copied().collect();
         let unseen = |id: u64, model: &Model| id > model.clients[slot as usize].max;
-        if replay.last().is_some_and(|(id, _)| unseen(*id, self)) && self.lie(Fault::OmitReplay, 0.7) {
+        if replay.last().is_some_and(|(id, _)| unseen(*id, self))
+            && self.lie(Fault::OmitReplay, 0.7)
+        {
             replay.pop();
             self.sessions[session].queue.pop_back();
         }
@@ -797,7 +812,8 @@ impl Model {
         let stream = identity.stream();
         let answer = |ack_id, answer| Down::Answer(stream, identity.seq, ack_id, answer);
         if let Some(ack_id) = ack_id {
-            if self.sessions[session].done.contains(&ack_id) && !self.lie(Fault::ForgetAckIds, 0.5) {
+            if self.sessions[session].done.contains(&ack_id) && !self.lie(Fault::ForgetAckIds, 0.5)
+            {
                 return self.down(at, answer(ack_id, Answer::Duplicate));
             }
             if self.chance(0.01) {

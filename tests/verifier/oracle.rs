@@ -23,6 +23,7 @@ pub(crate) struct Window {
     pub(crate) epoch: u16,
     pub(crate) join_invoked: u64,
     pub(crate) joined: Option<u64>,
+    pub(crate) resent: bool,
     pub(crate) leave_invoked: Option<u64>,
     pub(crate) ended: Option<(u64, End)>,
 }
@@ -175,9 +176,9 @@ impl Oracle<'_> {
             let none = Vec::new();
             let windows = history.windows.get(&(slot, stream.group)).unwrap_or(&none);
             let begun = |w: &Window| w.epoch == frame.epoch && w.join_invoked <= frame.at;
-            let open = windows.iter().rposition(|w| {
-                begun(w) && w.ended.is_none_or(|(ended, _)| ended > frame.at)
-            });
+            let open = windows
+                .iter()
+                .rposition(|w| begun(w) && w.ended.is_none_or(|(ended, _)| ended > frame.at));
             let left = windows.iter().rev().find_map(|w| match w.ended {
                 Some((at, End::Left)) if begun(w) && at <= frame.at => Some(at),
                 _ => None,
@@ -194,7 +195,9 @@ impl Oracle<'_> {
                     if sent <= left {
                         self.verdict.permitted.add(Permitted::AfterLeaveRace, 1);
                     } else if self.promise == Promise::Reference {
-                        self.verdict.violations.add(Violation::DeliveredAfterLeave, 1);
+                        self.verdict
+                            .violations
+                            .add(Violation::DeliveredAfterLeave, 1);
                     } else {
                         self.verdict.unknown.add(Unknown::DeliveredAfterLeave, 1);
                     }
@@ -210,7 +213,9 @@ impl Oracle<'_> {
                 if identity.epoch == frame.epoch {
                     self.verdict.violations.add(Violation::Echo, 1);
                 } else {
-                    self.verdict.permitted.add(Permitted::EchoOnNewConnection, 1);
+                    self.verdict
+                        .permitted
+                        .add(Permitted::EchoOnNewConnection, 1);
                 }
                 continue;
             }
@@ -265,7 +270,14 @@ impl Oracle<'_> {
             .filter(|(at, x)| first.get(&x.frame.identity.seq) == Some(at))
             .map(|(_, x)| x.frame)
             .filter(|x| x.identity.seq > me.seq)
-            .max_by_key(|x| (x.epoch, x.identity.epoch, x.identity.transport, x.identity.tx));
+            .max_by_key(|x| {
+                (
+                    x.epoch,
+                    x.identity.epoch,
+                    x.identity.transport,
+                    x.identity.tx,
+                )
+            });
         if let Some(x) = overtaking
             && x.epoch == frame.epoch
         {
@@ -288,11 +300,15 @@ impl Oracle<'_> {
     ) {
         let me = copy.frame.identity;
         if let Some(same) = before.iter().rev().find(|c| c.frame.identity.tx == me.tx) {
-            let newly = self.floor(stream, &windows[copy.window]).is_none_or(|f| me.seq < f);
+            let newly = self
+                .floor(stream, &windows[copy.window])
+                .is_none_or(|f| me.seq < f);
             let any_here = before.iter().any(|c| c.frame.epoch == copy.frame.epoch);
             let _ = same;
             if !any_here && newly {
-                self.verdict.permitted.add(Permitted::DuplicatedAcrossConnections, 1);
+                self.verdict
+                    .permitted
+                    .add(Permitted::DuplicatedAcrossConnections, 1);
             } else {
                 self.verdict.violations.add(Violation::Duplicated, 1);
             }
@@ -311,7 +327,10 @@ impl Oracle<'_> {
             message.causes.clone()
         };
         for (cause, label) in [
-            (Cause::NewConnection, Permitted::DuplicatedByRetryOnNewConnection),
+            (
+                Cause::NewConnection,
+                Permitted::DuplicatedByRetryOnNewConnection,
+            ),
             (Cause::FreshAckId, Permitted::DuplicatedByRetryWithNewAckId),
             (Cause::AfterError, Permitted::DuplicatedByRetryAfterError),
         ] {
@@ -365,12 +384,16 @@ impl Oracle<'_> {
     }
 
     fn ceiling(&self, stream: StreamId, window: &Window) -> u32 {
-        window.leave_invoked.map_or(0, |at| self.before(stream, at).1)
+        window
+            .leave_invoked
+            .map_or(0, |at| self.before(stream, at).1)
     }
 
     fn delivered(&mut self, stream: StreamId, windows: &[Window], seq: u32, message: &Message) {
         if message.fate == Fate::Forbidden {
-            self.verdict.violations.add(Violation::AckForbiddenDelivered, 1);
+            self.verdict
+                .violations
+                .add(Violation::AckForbiddenDelivered, 1);
             self.verdict.delivery.not_owed += 1;
             return;
         }
@@ -379,9 +402,7 @@ impl Oracle<'_> {
                 let window = &windows[at];
                 match window.ended {
                     Some((_, End::Gap | End::Unreliable)) => true,
-                    _ => {
-                        window.leave_invoked.is_none() || seq <= self.ceiling(stream, window)
-                    }
+                    _ => window.leave_invoked.is_none() || seq <= self.ceiling(stream, window),
                 }
             });
         let delivery = &mut self.verdict.delivery;
@@ -438,17 +459,24 @@ impl Oracle<'_> {
         let later = || here().filter(|a| a.frame.identity.seq > seq);
         let overtaken = later().map(|a| a.frame.at).min();
         let latest = at + 1 == windows.len();
-        let head = match overtaken {
-            Some(first) => here().all(|a| a.frame.at >= first),
-            None => latest && here().next().is_none(),
-        };
+        // A repeated transmission may have been executed long after its successors: it does
+        // not show that the membership was visible before them. On several nodes it may be
+        // visible to one connection of the publisher only.
+        let shown = here()
+            .filter(|a| a.frame.identity.attempt == 1)
+            .rfind(|a| overtaken.is_none_or(|first| a.frame.at < first))
+            .map(|a| a.frame.identity.epoch);
+        let head = (overtaken.is_some() || latest)
+            && match self.promise {
+                Promise::Reference => shown.is_none(),
+                Promise::Published => shown != Some(message.epoch),
+            };
         // A message overtaken in another window only has no place in this one's order.
-        let overtaken_elsewhere = overtaken.is_none()
-            && firsts.iter().any(|a| a.frame.identity.seq > seq);
+        let overtaken_elsewhere =
+            overtaken.is_none() && firsts.iter().any(|a| a.frame.identity.seq > seq);
         let head = head && !overtaken_elsewhere;
         let retried = message.causes.len() > 1;
-        let proven = !retried
-            && later().any(|a| a.must && a.frame.identity.epoch == message.epoch);
+        let proven = !retried && later().any(|a| a.must && a.frame.identity.epoch == message.epoch);
         let grace = window
             .joined
             .and_then(|joined| self.after(stream, joined + GRACE_US))
@@ -510,7 +538,9 @@ impl Oracle<'_> {
         let confirmed = of_connection().map(|r| r.confirmed_at).max();
         let open = latest && window.ended.is_none() && window.leave_invoked.is_none();
         let silent = open
-            && confirmed.is_some_and(|since| since > window.join_invoked && !self.heard(slot, window.epoch, stream.group, since));
+            && confirmed.is_some_and(|since| {
+                since > window.join_invoked && !self.heard(slot, window.epoch, stream.group, since)
+            });
         let recovery = of_connection()
             .find(|r| {
                 let from = self.before(stream, r.lost_at).0;
@@ -571,13 +601,21 @@ impl Oracle<'_> {
                 Promise::Published => self.verdict.unknown.add(Unknown::SequenceGap, net),
             }
         }
-        self.verdict.violations.add(Violation::AckLie, lies.len() as u64);
+        self.verdict
+            .violations
+            .add(Violation::AckLie, lies.len() as u64);
         let broken = self.broken.len() as u64;
-        self.verdict.violations.add(Violation::RecoveryBroken, broken);
+        self.verdict
+            .violations
+            .add(Violation::RecoveryBroken, broken);
         if self.history.saw_error {
-            self.verdict.unknown.add(Unknown::DuplicatedAfterLostAnswer, self.dedupe);
+            self.verdict
+                .unknown
+                .add(Unknown::DuplicatedAfterLostAnswer, self.dedupe);
         } else {
-            self.verdict.violations.add(Violation::DedupeBroken, self.dedupe);
+            self.verdict
+                .violations
+                .add(Violation::DedupeBroken, self.dedupe);
         }
         self.verdict
     }

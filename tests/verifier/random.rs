@@ -24,16 +24,28 @@ fn run(config: &Config) -> (Verification, Verdict, Model, u64) {
 fn differences(found: &Verification, expected: &Verdict) -> Vec<String> {
     let mut wrong = Vec::new();
     if found.violations != expected.violations {
-        wrong.push(format!("violations {:?}, oracle {:?}", found.violations, expected.violations));
+        wrong.push(format!(
+            "violations {:?}, oracle {:?}",
+            found.violations, expected.violations
+        ));
     }
     if found.permitted != expected.permitted {
-        wrong.push(format!("permitted {:?}, oracle {:?}", found.permitted, expected.permitted));
+        wrong.push(format!(
+            "permitted {:?}, oracle {:?}",
+            found.permitted, expected.permitted
+        ));
     }
     if found.unknown != expected.unknown {
-        wrong.push(format!("unknown {:?}, oracle {:?}", found.unknown, expected.unknown));
+        wrong.push(format!(
+            "unknown {:?}, oracle {:?}",
+            found.unknown, expected.unknown
+        ));
     }
     if found.delivery != expected.delivery {
-        wrong.push(format!("delivery {:?}, oracle {:?}", found.delivery, expected.delivery));
+        wrong.push(format!(
+            "delivery {:?}, oracle {:?}",
+            found.delivery, expected.delivery
+        ));
     }
     if found.verifier.self_check != "ok" {
         wrong.push(format!("self-check: {}", found.verifier.self_check));
@@ -50,12 +62,19 @@ fn an_honest_hub_is_never_accused_and_the_oracle_agrees() {
             let (found, expected, _, missing) = run(&config);
             let mut wrong = differences(&found, &expected);
             if found.violations.total() > 0 {
-                wrong.push(format!("accused: {:?} {:#?}", found.violations, found.incidents));
+                wrong.push(format!(
+                    "accused: {:?} {:#?}",
+                    found.violations, found.incidents
+                ));
             }
             if missing > 0 && promise == Promise::Reference {
                 wrong.push(format!("{missing} thought missing at the end"));
             }
-            assert!(wrong.is_empty(), "seed {seed}: {config:?}\n{}", wrong.join("\n"));
+            assert!(
+                wrong.is_empty(),
+                "seed {seed}: {config:?}\n{}",
+                wrong.join("\n")
+            );
             owed += found.delivery.expected;
         }
     }
@@ -72,7 +91,11 @@ fn a_lying_hub_is_found_as_the_oracle_finds_it() {
                 let config = Config::random(seed, promise, Some(fault));
                 let (found, expected, model, _) = run(&config);
                 let wrong = differences(&found, &expected);
-                assert!(wrong.is_empty(), "seed {seed}: {config:?}\n{}", wrong.join("\n"));
+                assert!(
+                    wrong.is_empty(),
+                    "seed {seed}: {config:?}\n{}",
+                    wrong.join("\n")
+                );
                 lies += model.lies;
                 named += found.violations.total();
                 if promise == Promise::Published && fault == Fault::SkipId {
@@ -81,6 +104,9 @@ fn a_lying_hub_is_found_as_the_oracle_finds_it() {
             }
         }
         assert!(lies > 0, "{fault:?} was never committed");
-        assert!(named > 0, "{fault:?} was committed {lies} times and never named");
+        assert!(
+            named > 0,
+            "{fault:?} was committed {lies} times and never named"
+        );
     }
 }

@@ -84,38 +84,49 @@ impl Tap {
         let now = self.stamp(at);
         self.epochs.insert(slot, epoch);
         self.transports.insert(slot, (0, true));
-        self.shard(slot)
-            .connected(slot, epoch, &format!("c{slot}-{epoch}"), Time::from_micros(now));
+        self.shard(slot).connected(
+            slot,
+            epoch,
+            &format!("c{slot}-{epoch}"),
+            Time::from_micros(now),
+        );
     }
 
     pub(crate) fn join_invoked(&mut self, slot: Slot, group: GroupId, at: u64) {
         let now = self.stamp(at);
         let epoch = self.epochs[&slot];
         let windows = self.history.windows.entry((slot, group)).or_default();
-        let again = windows
-            .last()
-            .is_some_and(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_none());
-        if !again {
-            windows.push(Window {
+        match windows
+            .last_mut()
+            .filter(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_none())
+        {
+            Some(window) => window.resent = true,
+            None => windows.push(Window {
                 epoch,
                 join_invoked: now,
                 joined: None,
+                resent: false,
                 leave_invoked: None,
                 ended: None,
-            });
+            }),
         }
-        self.shard(slot).join_invoked(slot, group, Time::from_micros(now));
+        self.shard(slot)
+            .join_invoked(slot, group, Time::from_micros(now));
     }
 
     pub(crate) fn join_answered(&mut self, slot: Slot, group: GroupId, success: bool, at: u64) {
         let now = self.stamp(at);
-        if let Some(window) = self.history.windows.get_mut(&(slot, group)).and_then(|w| w.last_mut())
+        if let Some(window) = self
+            .history
+            .windows
+            .get_mut(&(slot, group))
+            .and_then(|w| w.last_mut())
             && window.joined.is_none()
             && window.ended.is_none()
         {
             if success {
                 window.joined = Some(now);
-            } else {
+            } else if !window.resent {
                 window.ended = Some((now, End::Refused));
             }
         }
@@ -125,23 +136,26 @@ impl Tap {
 
     pub(crate) fn leave_invoked(&mut self, slot: Slot, group: GroupId, at: u64) {
         let now = self.stamp(at);
-        if let Some(window) = self.history.windows.get_mut(&(slot, group)).and_then(|w| w.last_mut())
+        if let Some(window) = self
+            .history
+            .windows
+            .get_mut(&(slot, group))
+            .and_then(|w| w.last_mut())
             && window.ended.is_none()
             && window.leave_invoked.is_none()
         {
             window.leave_invoked = Some(now);
         }
-        self.shard(slot).leave_invoked(slot, group, Time::from_micros(now));
+        self.shard(slot)
+            .leave_invoked(slot, group, Time::from_micros(now));
     }
 
     pub(crate) fn leave_answered(&mut self, slot: Slot, group: GroupId, at: u64) {
         let now = self.stamp(at);
-        if let Some(window) = self
-            .history
-            .windows
-            .get_mut(&(slot, group))
-            .and_then(|w| w.iter_mut().find(|w| w.ended.is_none() && w.leave_invoked.is_some()))
-        {
+        if let Some(window) = self.history.windows.get_mut(&(slot, group)).and_then(|w| {
+            w.iter_mut()
+                .find(|w| w.ended.is_none() && w.leave_invoked.is_some())
+        }) {
             window.ended = Some((now, End::Left));
         }
         self.shard(slot)
@@ -176,17 +190,22 @@ impl Tap {
         }
         self.transports.insert(slot, (transport, true));
         let epoch = self.epochs[&slot];
-        self.history.recoveries.entry(slot).or_default().push(Recovery {
-            epoch,
-            transport,
-            lost_at: self.lost_at[&slot].0,
-            confirmed_at: now,
-        });
+        self.history
+            .recoveries
+            .entry(slot)
+            .or_default()
+            .push(Recovery {
+                epoch,
+                transport,
+                lost_at: self.lost_at[&slot].0,
+                confirmed_at: now,
+            });
     }
 
     pub(crate) fn refused(&mut self, slot: Slot, at: u64) {
         let now = self.stamp(at);
-        self.shard(slot).recovery_refused(slot, Time::from_micros(now));
+        self.shard(slot)
+            .recovery_refused(slot, Time::from_micros(now));
     }
 
     pub(crate) fn ended(&mut self, slot: Slot, end: ConnectionEnd, at: u64) {
@@ -203,7 +222,8 @@ impl Tap {
                 }
             }
         }
-        self.shard(slot).connection_ended(slot, end, Time::from_micros(now));
+        self.shard(slot)
+            .connection_ended(slot, end, Time::from_micros(now));
     }
 
     /// Returns the identity as a receiver would read it.
@@ -257,7 +277,9 @@ impl Tap {
             });
             self.invoked.insert(stream, identity.seq);
         }
-        messages[identity.seq as usize - 1].causes.push(identity.cause);
+        messages[identity.seq as usize - 1]
+            .causes
+            .push(identity.cause);
         let publish = self.publishes.entry((stream, identity.seq)).or_default();
         if let Some(ack_id) = ack_id {
             publish.sent.push((ack_id, identity.epoch));
@@ -286,7 +308,11 @@ impl Tap {
         let now = self.stamp(at);
         let publish = self.publishes.entry((stream, seq)).or_default();
         publish.outcome = Some(outcome);
-        let refused = publish.answers.iter().filter(|(_, a)| *a == Answer::Forbidden).count();
+        let refused = publish
+            .answers
+            .iter()
+            .filter(|(_, a)| *a == Answer::Forbidden)
+            .count();
         let messages = self.history.messages.get_mut(&stream).unwrap();
         let message = &mut messages[seq as usize - 1];
         message.fate = match outcome {
