@@ -294,7 +294,10 @@ fn incidents(
 fn is_lie(lies: &Lies, kept: &Kept) -> bool {
     let lost = matches!(
         kept.kind,
-        Violation::Lost | Violation::LostAtJoin | Violation::LostAtLeave
+        Violation::Lost
+            | Violation::LostAtJoin
+            | Violation::LostAtLeave
+            | Violation::RecoveryBroken
     );
     let (Some(stream), Some(seq)) = (kept.subject.stream, kept.subject.seq) else {
         return false;

@@ -389,12 +389,13 @@ impl Shard {
         let more = Membership::bytes_for(wanted) - Membership::bytes_for(membership.tracked());
         if membership.blind
             || self.pressure >= 2
-            || self.bytes_peak.saturating_add(more) > self.plan.memory_budget
+            || self.bytes_now.saturating_add(more) > self.plan.memory_budget
         {
             self.members[member as usize].blind = true;
             return;
         }
-        self.bytes_peak += more;
+        self.bytes_now += more;
+        self.bytes_peak = self.bytes_peak.max(self.bytes_now);
         self.pairs_held += (wanted - membership.tracked()) as u64;
         let membership = &mut self.members[member as usize];
         let group = membership.group;

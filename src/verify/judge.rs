@@ -322,7 +322,7 @@ impl PairView<'_> {
             Run::Hole(at) => {
                 let hole = &self.holes[at];
                 let here = hole.window == mark.ordinal;
-                let proven = here && !retried && hole.proofs.contains(&Some(epoch));
+                let proven = here && !retried && hole.proofs.contains(epoch);
                 (here && self.is_head(hole.shown, epoch), proven)
             }
             _ => {

@@ -12,7 +12,7 @@ use super::judge::{Bucket, PairView, Piece};
 use super::kinds::Violation;
 use super::membership::{Mark, Membership, Resolved};
 use super::outcome::Suspect;
-use super::pairs::{Hole, PairKey};
+use super::pairs::{Epochs, Hole, PairKey};
 use super::plan::{Mode, Promise};
 use super::shard::Shard;
 use crate::base::{Slot, Time};
@@ -393,6 +393,7 @@ impl Shard {
             self.pressure = 2;
             self.pairs.holes_max = 0;
         }
+        self.bytes_now = bytes;
         self.bytes_peak = self.bytes_peak.max(bytes);
     }
 }
@@ -472,7 +473,7 @@ impl PairVerdict<'_, '_> {
                     last: until,
                     window: self.view.marks.last().map_or(0, |mark| mark.ordinal),
                     shown: self.view.shown,
-                    proofs: [None, None],
+                    proofs: Epochs::default(),
                     witness: None,
                     at: Time::ZERO,
                     before_id: 0,

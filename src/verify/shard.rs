@@ -15,6 +15,7 @@ use super::events::{Answer, ConnectionEnd, LossCause, Outcome, Progress};
 use super::facts::Facts;
 use super::group::{Group, MEMBERSHIP_GRACE};
 use super::incident::{Incidents, Subject};
+use super::judge::Bucket;
 use super::kinds::{Permitted, Tally, Unknown, Violation};
 use super::ledger::{Exercised, FrameCounts, Ledger, Property};
 use super::membership::{Membership, WindowEnd};
@@ -68,6 +69,8 @@ pub struct Shard {
     pub(super) last_fold: Time,
     /// The budget was passed: 1 recorders shrunk, 2 nothing new is tracked.
     pub(super) pressure: u8,
+    /// Bytes held at the last count, and what was added since; and the most ever.
+    pub(super) bytes_now: u64,
     pub(super) bytes_peak: u64,
     pub(super) pairs_held: u64,
     pub(super) causality: u64,
@@ -128,6 +131,7 @@ impl Shard {
             saw_error: false,
             last_fold: Time::ZERO,
             pressure: 0,
+            bytes_now: 0,
             bytes_peak: 0,
             pairs_held: 0,
             causality: 0,
@@ -484,6 +488,8 @@ impl Shard {
         }
         let mut permitted = self.permitted.clone();
         let mut unknown = self.unknown.clone();
+        let forbidden: u64 = self.ledgers.iter().map(|l| l.get(Bucket::Forbidden)).sum();
+        violations.add(Violation::AckForbiddenDelivered, forbidden);
         if self.saw_error {
             unknown.add(Unknown::DuplicatedAfterLostAnswer, self.dedupe_broken);
         }
