@@ -5,7 +5,8 @@
 
 use super::facts::Fate;
 use super::group::Stream;
-use super::membership::{Mark, Shown, WindowEnd};
+use super::marks::Mark;
+use super::membership::{Shown, WindowEnd};
 use super::pairs::Hole;
 use super::plan::Promise;
 
