@@ -41,7 +41,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
         &["base", "generator", "metrics", "scenario", "verify"],
         &["actix", "awc"],
     ),
-    ("hub", &["base", "wire"], &["actix", "awc"]),
+    ("hub", &["base", "wire"], &["actix"]),
     (
         "client",
         &[

@@ -3,6 +3,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::fold::intersect;
 use super::incident::{INCIDENTS_PER_KIND, Kept, Subject, rule};
 use super::judge::Bucket;
 use super::kinds::{Kind, Permitted, Tally, Unknown, Violation};
@@ -10,7 +11,6 @@ use super::ledger::{Exercised, Ledger, Property};
 use super::outbox::PublishTotals;
 use super::outcome::{Incident, ShardOutcome, Suspect, Verification, VerifierFacts};
 use super::plan::{Mode, Plan};
-use super::settle::intersect;
 use crate::payload::StreamId;
 
 /// More pairs at a membership edge than this share of the owed ones are inconclusive...
@@ -294,7 +294,10 @@ fn incidents(
 fn is_lie(lies: &Lies, kept: &Kept) -> bool {
     let lost = matches!(
         kept.kind,
-        Violation::Lost | Violation::LostAtJoin | Violation::LostAtLeave
+        Violation::Lost
+            | Violation::LostAtJoin
+            | Violation::LostAtLeave
+            | Violation::RecoveryBroken
     );
     let (Some(stream), Some(seq)) = (kept.subject.stream, kept.subject.seq) else {
         return false;

@@ -8,14 +8,11 @@
 //! 5. the pair (D4, O1; what is missing is judged in `judge`).
 
 use super::connection::{Link, Sight};
-use super::duplicate::Waiting;
 use super::events::FrameVerdict;
 use super::incident::Subject;
-use super::judge::Bucket;
 use super::kinds::{Permitted, Unknown, Violation};
-use super::ledger::Property;
-use super::membership::{Membership, SEQ_MAX};
-use super::pairs::{Arrival, Order, PairKey, Placed};
+use super::membership::SEQ_MAX;
+use super::pairs::Arrival;
 use super::plan::{Mode, Promise};
 use super::recorder::FrameRecord;
 use super::shard::{Gap, Shard};
@@ -23,28 +20,21 @@ use crate::base::{Slot, Time};
 use crate::payload::{BodyError, Identity, read};
 use crate::wire::{DataMessage, MessageFrom};
 
-/// How far above the last known seq of another shard's stream a message is believed at
-/// once: facts lag by 250 ms, and no publisher sends this much in a few seconds.
-pub(super) const AHEAD: u32 = 65_536;
-/// Messages further ahead that are set aside until facts tell; more are inconclusive.
-pub(super) const WAITING_MAX: usize = 65_536;
-/// Tables grow by this many streams at a time.
-const GROWTH: usize = 16;
 /// Stamps within this of each other may be rounded apart, µs.
 const ROUNDING_US: u64 = 1000;
 
 /// A group message on its way through the steps.
-struct Step<'m> {
-    index: usize,
-    slot: Slot,
-    epoch: u16,
-    transport: u16,
-    id: u64,
-    sight: Sight,
-    message: &'m DataMessage<'m>,
-    group: &'m str,
-    from_user_id: Option<&'m str>,
-    now: Time,
+pub(super) struct Step<'m> {
+    pub(super) index: usize,
+    pub(super) slot: Slot,
+    pub(super) epoch: u16,
+    pub(super) transport: u16,
+    pub(super) id: u64,
+    pub(super) sight: Sight,
+    pub(super) message: &'m DataMessage<'m>,
+    pub(super) group: &'m str,
+    pub(super) from_user_id: Option<&'m str>,
+    pub(super) now: Time,
 }
 
 impl Shard {
@@ -222,7 +212,7 @@ impl Shard {
     }
 
     /// Why nobody can have sent this, if nobody can.
-    fn invented(&self, identity: &Identity) -> Option<&'static str> {
+    pub(super) fn invented(&self, identity: &Identity) -> Option<&'static str> {
         if identity.run != self.plan.run {
             return Some("a message of another run");
         }
@@ -278,273 +268,6 @@ impl Shard {
             id: step.id,
         };
         self.place_delivery(member, identity, &arrival)
-    }
-
-    /// Step 5. True when the receiver did not have the message.
-    pub(super) fn place_delivery(
-        &mut self,
-        member: u32,
-        identity: &Identity,
-        arrival: &Arrival,
-    ) -> bool {
-        let group = &mut self.groups[identity.group.index()];
-        let stream = group.stream_of(identity.publisher);
-        let known = group.streams[stream as usize].invoked;
-        let horizon = group.streams[stream as usize].horizon;
-        let streams = group.streams.len();
-        let ours = self.slots.contains(&identity.publisher.0);
-        if !ours && identity.seq > known.saturating_add(AHEAD) {
-            self.set_aside(member, identity, arrival);
-            return false;
-        }
-        let key = PairKey::new(member, stream);
-        if stream as usize >= self.members[member as usize].tracked() {
-            self.grow(member, streams);
-        }
-        let membership = &mut self.members[member as usize];
-        match self.pairs.place(membership, key, identity, arrival) {
-            Placed::First => self.frames.first += 1,
-            Placed::Fill(order) => {
-                self.frames.fill += 1;
-                if identity.seq <= horizon {
-                    self.found_again(identity, stream);
-                }
-                self.judge_order(
-                    membership_slot(&self.members, member),
-                    identity,
-                    order,
-                    arrival,
-                );
-            }
-            Placed::Again => {
-                self.frames.again += 1;
-                return self.again(key, identity, arrival, horizon);
-            }
-            Placed::Blind => {
-                self.frames.blind += 1;
-                return true;
-            }
-        }
-        let late_after = self.plan.late_after.as_micros();
-        let intended = identity.unwrap_intended(arrival.at.as_micros());
-        if u128::from(arrival.at.as_micros().saturating_sub(intended)) > late_after {
-            self.late += 1;
-        }
-        true
-    }
-
-    /// A message counted as open below the horizon has come after all.
-    fn found_again(&mut self, identity: &Identity, stream: u32) {
-        self.ledgers[identity.group.index()].add(Bucket::Delivered, 1);
-        let stream = &mut self.groups[identity.group.index()].streams[stream as usize];
-        let seq = identity.seq;
-        if let Some(at) = stream
-            .unreached
-            .iter()
-            .position(|(a, b)| *a <= seq && seq <= *b)
-        {
-            let (first, last) = stream.unreached.remove(at);
-            if seq < last {
-                stream.unreached.insert(at, (seq + 1, last));
-            }
-            if first < seq {
-                stream.unreached.insert(at, (first, seq - 1));
-            }
-        }
-    }
-
-    fn judge_order(&mut self, slot: Slot, identity: &Identity, order: Order, arrival: &Arrival) {
-        match order {
-            Order::Fine => {}
-            Order::ByRetry => self.permitted.add(Permitted::ReorderedByRetry, 1),
-            Order::Reordered { overtaken_by } => {
-                self.violations.add(Violation::Reordered, 1);
-                let subject = Subject {
-                    receiver: Some(slot.0),
-                    stream: Some(identity.stream()),
-                    seq: Some(identity.seq),
-                };
-                let text = format!(
-                    "slot {slot} got {} after seq {overtaken_by} of the same publisher transport",
-                    self.message_name(identity.stream(), identity.seq)
-                );
-                let evidence = vec![format!(
-                    "sent as tx {} on epoch {} transport {}, cause {:?}; arrived {} under sequenceId {}",
-                    identity.tx,
-                    identity.epoch,
-                    identity.transport,
-                    identity.cause,
-                    arrival.at,
-                    arrival.id
-                )];
-                self.incident(Violation::Reordered, subject, arrival.at, text, evidence);
-            }
-        }
-    }
-
-    /// Makes room for the streams of a group, unless the budget refuses.
-    fn grow(&mut self, member: u32, streams: usize) {
-        let membership = &self.members[member as usize];
-        let wanted = streams.next_multiple_of(GROWTH);
-        let more = Membership::bytes_for(wanted) - Membership::bytes_for(membership.tracked());
-        if membership.blind
-            || self.pressure >= 2
-            || self.bytes_peak.saturating_add(more) > self.plan.memory_budget
-        {
-            self.members[member as usize].blind = true;
-            return;
-        }
-        self.bytes_peak += more;
-        self.pairs_held += (wanted - membership.tracked()) as u64;
-        let membership = &mut self.members[member as usize];
-        let group = membership.group;
-        membership.grow(wanted, &self.groups[group.index()]);
-    }
-
-    fn set_aside(&mut self, member: u32, identity: &Identity, arrival: &Arrival) {
-        self.frames.set_aside += 1;
-        if self.waiting.len() < WAITING_MAX {
-            self.waiting.push(Waiting {
-                member,
-                identity: *identity,
-                arrival: *arrival,
-            });
-        } else {
-            self.misuse.note(|| {
-                format!("more than {WAITING_MAX} messages were numbered beyond what was sent")
-            });
-        }
-    }
-
-    /// Places what was set aside, as far as facts now cover it.
-    pub(super) fn place_waiting(&mut self) {
-        let mut at = 0;
-        while at < self.waiting.len() {
-            let Waiting {
-                member,
-                identity,
-                arrival,
-            } = self.waiting[at];
-            let group = &self.groups[identity.group.index()];
-            let known = group
-                .find_stream(identity.publisher)
-                .map_or(0, |stream| group.streams[stream as usize].invoked);
-            if identity.seq <= known.saturating_add(AHEAD) {
-                self.waiting.swap_remove(at);
-                self.frames.set_aside -= 1;
-                self.place_delivery(member, &identity, &arrival);
-            } else {
-                at += 1;
-            }
-        }
-    }
-
-    /// Step 4: a frame that is not fresh must hold what the receiver has.
-    fn replayed(&mut self, step: &Step<'_>, identity: &Identity) {
-        let known = self.knows(step, identity);
-        match (step.sight, known) {
-            (Sight::Replay, true) => {
-                self.permitted.add(Permitted::ReplayOverlap, 1);
-                self.frames.replay += 1;
-            }
-            (_, true) => {
-                self.frames.replay += 1;
-                self.repeated(step.slot, step.id, step.now);
-            }
-            (sight, false) => {
-                if sight == Sight::Replay {
-                    let (slot, epoch, transport) = (step.slot, step.epoch, step.transport);
-                    let (stream, seq, id) = (identity.stream(), identity.seq, step.id);
-                    let name = self.message_name(stream, seq);
-                    self.recovery_broken(slot, epoch, transport, step.now, || {
-                        format!("replayed {name}, never seen before, under the old sequenceId {id}")
-                    });
-                } else {
-                    self.violations.add(Violation::SequenceReused, 1);
-                    self.about(step, Some(identity), Violation::SequenceReused, || {
-                        "a new message under an old sequenceId: the client must drop it".into()
-                    });
-                }
-                self.spoil(step, identity);
-            }
-        }
-        self.exercised.add(Property::S3, 1);
-    }
-
-    /// Whether the receiver has this message, or it is of a kind that no pair holds.
-    fn knows(&self, step: &Step<'_>, identity: &Identity) -> bool {
-        if identity.no_echo && identity.publisher == step.slot {
-            return true;
-        }
-        let Some(member) = self.receivers[step.index].member(identity.group) else {
-            return true;
-        };
-        let membership = &self.members[member as usize];
-        if membership.may(step.epoch).is_none() && membership.left_at(step.epoch).is_none() {
-            return true;
-        }
-        let Some(stream) = self.groups[identity.group.index()].find_stream(identity.publisher)
-        else {
-            return false;
-        };
-        self.pairs
-            .has(membership, PairKey::new(member, stream), identity.seq)
-            || self.waiting.iter().any(|w| {
-                w.member == member
-                    && w.identity.stream() == identity.stream()
-                    && w.identity.seq == identity.seq
-            })
-    }
-
-    /// Puts a spoilt message into its pair, if it is what the pair waits for, so that it is
-    /// counted once: as what spoilt it, not as lost too.
-    fn spoil(&mut self, step: &Step<'_>, identity: &Identity) -> bool {
-        let placed = self.spoil_pair(step, identity);
-        if placed {
-            self.frames.spoilt += 1;
-        } else {
-            self.frames.unplaced += 1;
-        }
-        placed
-    }
-
-    fn spoil_pair(&mut self, step: &Step<'_>, identity: &Identity) -> bool {
-        let Some(member) = self.receivers[step.index].member(identity.group) else {
-            return false;
-        };
-        let group = &mut self.groups[identity.group.index()];
-        let stream = group.stream_of(identity.publisher);
-        let (streams, horizon) = (group.streams.len(), group.streams[stream as usize].horizon);
-        if stream as usize >= self.members[member as usize].tracked() {
-            self.grow(member, streams);
-        }
-        let membership = &mut self.members[member as usize];
-        let key = PairKey::new(member, stream);
-        let Some((window, must)) = membership.may(step.epoch).map(|w| (w.ordinal, w.must())) else {
-            return false;
-        };
-        if identity.seq <= horizon || !self.pairs.awaits(membership, key, identity.seq) {
-            return false;
-        }
-        let arrival = Arrival {
-            at: step.now,
-            epoch: step.epoch,
-            transport: step.transport,
-            window,
-            must,
-            id: step.id,
-        };
-        if self.pairs.place(membership, key, identity, &arrival) == Placed::Blind {
-            return false;
-        }
-        self.pairs.faulted.insert((key, identity.seq));
-        true
-    }
-
-    fn repeated(&mut self, slot: Slot, id: u64, now: Time) {
-        self.violations.add(Violation::SequenceRepeated, 1);
-        let text = format!("slot {slot} got sequenceId {id} again on the same transport");
-        self.about_slot(Violation::SequenceRepeated, slot, now, text);
     }
 
     fn misdelivered(&mut self, step: &Step<'_>, identity: &Identity) {
@@ -628,60 +351,7 @@ impl Shard {
         self.about(step, identity, Violation::EnvelopeWrong, why);
     }
 
-    /// A payload that is not of ours at all, as far as can be seen.
-    fn shapeless(&mut self, step: &Step<'_>) {
-        if !matches!(step.sight, Sight::Fresh { .. }) {
-            self.frames.replay += 1;
-            if step.sight == Sight::Stale {
-                self.repeated(step.slot, step.id, step.now);
-            }
-        } else if self.plan.exclusive {
-            // Invented, or one of ours beyond recognition: decided at the end, when it is
-            // known whether one of ours is missing here.
-            self.frames.fabricated += 1;
-            self.bad
-                .entry((step.slot.0, step.epoch))
-                .or_default()
-                .shapeless += 1;
-            self.about(step, None, Violation::Fabricated, || {
-                "a payload without an identity of this run".into()
-            });
-        } else {
-            self.frames.foreign += 1;
-            self.unknown.add(Unknown::Foreign, 1);
-        }
-    }
-
-    /// A payload of ours that changed on the way.
-    fn corrupted(&mut self, step: &Step<'_>, fields: Option<Identity>) {
-        self.violations.add(Violation::Corrupted, 1);
-        self.about(step, fields.as_ref(), Violation::Corrupted, || {
-            format!(
-                "the CRC does not fit {} payload bytes",
-                step.message.data.as_bytes().len()
-            )
-        });
-        if !matches!(step.sight, Sight::Fresh { .. }) {
-            self.frames.replay += 1;
-            return;
-        }
-        let believable = fields.filter(|identity| self.invented(identity).is_none());
-        let placed = match &believable {
-            Some(identity) => self.spoil(step, identity),
-            None => {
-                self.frames.unplaced += 1;
-                false
-            }
-        };
-        if !placed {
-            self.bad
-                .entry((step.slot.0, step.epoch))
-                .or_default()
-                .corrupted += 1;
-        }
-    }
-
-    fn about(
+    pub(super) fn about(
         &mut self,
         step: &Step<'_>,
         identity: Option<&Identity>,
@@ -721,7 +391,3 @@ const NOTHING: FrameVerdict = FrameVerdict {
     identity: None,
     fresh: false,
 };
-
-fn membership_slot(members: &[Membership], member: u32) -> Slot {
-    members[member as usize].slot
-}

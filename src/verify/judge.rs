@@ -5,7 +5,8 @@
 
 use super::facts::Fate;
 use super::group::Stream;
-use super::membership::{Mark, Shown, WindowEnd};
+use super::marks::Mark;
+use super::membership::{Shown, WindowEnd};
 use super::pairs::Hole;
 use super::plan::Promise;
 
@@ -322,7 +323,7 @@ impl PairView<'_> {
             Run::Hole(at) => {
                 let hole = &self.holes[at];
                 let here = hole.window == mark.ordinal;
-                let proven = here && !retried && hole.proofs.contains(&Some(epoch));
+                let proven = here && !retried && hole.proofs.contains(epoch);
                 (here && self.is_head(hole.shown, epoch), proven)
             }
             _ => {

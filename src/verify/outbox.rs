@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 
 use super::events::{Answer, Outcome};
-use super::facts::{Causes, Exception, Facts, Fate, StreamFacts};
+use super::facts::{Facts, StreamFacts};
 use super::recorder::{PublishRecord, PublisherTrace};
+use super::sending::{Open, OutStream};
 use crate::base::{AckId, Time};
 use crate::payload::{Identity, StreamId};
 
@@ -59,32 +59,6 @@ pub(super) struct PublishTotals {
     pub(super) retransmissions: u64,
 }
 
-#[derive(Debug)]
-struct OutStream {
-    id: StreamId,
-    invoked: u32,
-    settled: u32,
-    /// Messages settled + 1 ..= invoked.
-    open: VecDeque<Open>,
-    exceptions: Vec<Exception>,
-    epochs: Vec<(u32, u16)>,
-    epoch: Option<u16>,
-    told: bool,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    attempts: u32,
-    causes: Causes,
-    /// (ackId, epoch, transmissions with it on that connection).
-    ids: SmallVec<[(AckId, u16, u16); 1]>,
-    success: bool,
-    repeated: bool,
-    false_duplicate: bool,
-    forbidden: u32,
-    outcome: Option<Outcome>,
-}
-
 impl Outbox {
     pub(super) fn transmitted(&mut self, identity: &Identity, ack_id: Option<AckId>, now: Time) {
         let id = identity.stream();
@@ -116,18 +90,9 @@ impl Outbox {
         }
         match stream.open_mut(seq) {
             Some(open) => {
-                open.attempts += 1;
-                open.causes.insert(identity.cause);
-                if let Some(ack_id) = ack_id {
-                    let key = (ack_id, identity.epoch);
-                    match open
-                        .ids
-                        .iter_mut()
-                        .find(|(id, epoch, _)| (*id, *epoch) == key)
-                    {
-                        Some((_, _, times)) => *times = times.saturating_add(1),
-                        None => open.ids.push((ack_id, identity.epoch, 1)),
-                    }
+                if let Some(wrong) = open.transmitted(identity, ack_id) {
+                    self.mismatches
+                        .note(|| format!("publisher {} sent seq {seq} {wrong}", id.publisher));
                 }
             }
             None => self.mismatches.note(|| {
@@ -338,61 +303,6 @@ impl Outbox {
         if stream.told {
             stream.told = false;
             self.changed.push(index);
-        }
-    }
-}
-
-impl OutStream {
-    fn open_mut(&mut self, seq: u32) -> Option<&mut Open> {
-        let at = seq.checked_sub(self.settled + 1)?;
-        self.open.get_mut(at as usize)
-    }
-
-    /// Moves `settled` over all messages with an outcome; returns how many, and how many ok.
-    fn advance(&mut self) -> (u64, u64) {
-        let (mut moved, mut ok) = (0, 0);
-        while let Some(outcome) = self.open.front().and_then(|open| open.outcome) {
-            let Some(open) = self.open.pop_front() else {
-                break;
-            };
-            self.settled += 1;
-            moved += 1;
-            let fate = open.fate(outcome);
-            ok += u64::from(fate == Fate::Ok);
-            if fate == Fate::Ok && open.causes.is_empty() {
-                continue;
-            }
-            match self.exceptions.last_mut() {
-                Some(last)
-                    if last.last + 1 == self.settled
-                        && last.fate == fate
-                        && last.causes == open.causes =>
-                {
-                    last.last = self.settled;
-                }
-                _ => self.exceptions.push(Exception {
-                    first: self.settled,
-                    last: self.settled,
-                    fate,
-                    causes: open.causes,
-                }),
-            }
-        }
-        (moved, ok)
-    }
-}
-
-impl Open {
-    fn fate(&self, outcome: Outcome) -> Fate {
-        match outcome {
-            Outcome::Ok if self.success || self.repeated => Fate::Ok,
-            // A false `Duplicate` proves nothing (A2).
-            Outcome::Ok | Outcome::Unknown => Fate::Unknown,
-            Outcome::FireAndForget => Fate::FireAndForget,
-            Outcome::Failed if self.attempts > 0 && self.forbidden >= self.attempts => {
-                Fate::Forbidden
-            }
-            Outcome::Failed => Fate::Failed,
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Hole {
     pub(super) shown: Shown,
     /// From which connections of the publisher later messages came while the receiver
     /// surely was a member in that window.
-    pub(super) proofs: [Option<u16>; 2],
+    pub(super) proofs: Epochs,
     /// The latest later message seen, for the order.
     pub(super) witness: Option<Witness>,
     /// When the first later message came, and under which sequence id (0: none).
@@ -51,6 +51,35 @@ pub(super) struct Hole {
     pub(super) settled: Option<(u16, bool)>,
     /// Below the horizon: the recovery that it is laid to, if to one.
     pub(super) recovery: Option<u16>,
+}
+
+/// A set of a publisher's connections, around the one that it was made for: eight before
+/// and twenty-four after. Others are left out, which proves less, never more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Epochs {
+    base: u16,
+    bits: u32,
+}
+
+impl Epochs {
+    fn around(epoch: u16) -> Self {
+        Epochs {
+            base: epoch.saturating_sub(8),
+            bits: 0,
+        }
+    }
+
+    fn insert(&mut self, epoch: u16) {
+        if let Some(at) = epoch.checked_sub(self.base).filter(|at| *at < 32) {
+            self.bits |= 1 << at;
+        }
+    }
+
+    pub(super) fn contains(self, epoch: u16) -> bool {
+        epoch
+            .checked_sub(self.base)
+            .is_some_and(|at| at < 32 && self.bits >> at & 1 != 0)
+    }
 }
 
 /// A delivery that overtook a hole.
@@ -255,13 +284,17 @@ impl Pairs {
         identity: &Identity,
         arrival: &Arrival,
     ) {
+        let mut proofs = Epochs::around(identity.epoch);
+        if arrival.must {
+            proofs.insert(identity.epoch);
+        }
         self.open += 1;
         self.holes.entry(key).or_default().push(Hole {
             first,
             last,
             window: arrival.window,
             shown,
-            proofs: [arrival.must.then_some(identity.epoch), None],
+            proofs,
             witness: Some(Witness::of(identity, arrival)),
             at: arrival.at,
             before_id: arrival.id,
@@ -309,13 +342,8 @@ impl Pairs {
             return;
         };
         for hole in holes.iter_mut().take_while(|hole| hole.last < seq) {
-            if arrival.must
-                && hole.window == arrival.window
-                && !hole.proofs.contains(&Some(identity.epoch))
-            {
-                // The first proof stays; the second is the newest.
-                let at = usize::from(hole.proofs[0].is_some());
-                hole.proofs[at] = Some(identity.epoch);
+            if arrival.must && hole.window == arrival.window {
+                hole.proofs.insert(identity.epoch);
             }
             let newer = Witness::of(identity, arrival);
             if hole.witness.is_none_or(|old| old.rank() < newer.rank()) {

@@ -1,6 +1,7 @@
 //! The verifier against hand-written histories, and against a naive oracle on random ones.
 
 mod histories;
+mod limits;
 mod model;
 mod oracle;
 mod random;

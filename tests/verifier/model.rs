@@ -165,6 +165,8 @@ struct Pending {
     ack_id: AckId,
     intended: u64,
     attempt: u8,
+    /// The connection that it was last sent on.
+    epoch: u16,
     waiting: bool,
 }
 
@@ -416,6 +418,7 @@ impl Model {
                 ack_id,
                 intended: now,
                 attempt: 1,
+                epoch: client.epoch.unwrap(),
                 waiting: true,
             },
         );
@@ -465,6 +468,10 @@ impl Model {
         let Some(pending) = client.pending.get_mut(&(stream, seq)) else {
             return;
         };
+        // A retry planned on one connection is void on the next, which has its own.
+        if cause != Cause::NewConnection && Some(pending.epoch) != client.epoch {
+            return;
+        }
         if pending.attempt >= 6 {
             client.pending.remove(&(stream, seq));
             self.tap.settled(stream, seq, Outcome::Unknown, self.now);
@@ -476,6 +483,7 @@ impl Model {
             pending.ack_id = AckId(client.ack);
         }
         pending.attempt += 1;
+        pending.epoch = client.epoch.unwrap();
         pending.waiting = true;
         let (ack_id, attempt, intended) = (pending.ack_id, pending.attempt, pending.intended);
         let now = self.tap.stamp(self.now);

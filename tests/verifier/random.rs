@@ -6,8 +6,11 @@ use hubstorm::verify::{Promise, Verification};
 use crate::model::{Config, FAULTS, Fault, Model};
 use crate::oracle::{self, Verdict};
 
+/// The variable that names other seeds.
+const SEEDS: &str = "HUBSTORM_SEEDS";
+
 fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("HUBSTORM_SEEDS") else {
+    let Ok(text) = std::env::var(SEEDS) else {
         return default;
     };
     let (first, last) = text.split_once("..").expect("HUBSTORM_SEEDS=first..last");
@@ -78,7 +81,10 @@ fn an_honest_hub_is_never_accused_and_the_oracle_agrees() {
             owed += found.delivery.expected;
         }
     }
-    assert!(owed > 10_000, "hardly anything was owed: {owed}");
+    assert!(
+        owed > 10_000 || std::env::var(SEEDS).is_ok(),
+        "hardly anything was owed: {owed}"
+    );
 }
 
 #[test]
@@ -102,6 +108,9 @@ fn a_lying_hub_is_found_as_the_oracle_finds_it() {
                     named += found.unknown.total();
                 }
             }
+        }
+        if std::env::var(SEEDS).is_ok() {
+            continue;
         }
         assert!(lies > 0, "{fault:?} was never committed");
         assert!(

@@ -333,6 +333,7 @@ impl<'t> Builder<'t, '_> {
             let what = format!("{} cannot be a key", key.kind_name());
             self.mistakes.add(key.place, what).expected("a name");
             // Nobody can say what it holds.
+            self.sources.hide(key.stretch);
             self.sources.hide(value.stretch);
             return;
         };
