@@ -99,28 +99,7 @@ impl Handler<Publish> for Client {
     type Result = ();
 
     fn handle(&mut self, Publish { intended }: Publish, _: &mut Self::Context) {
-        let shared = self.me.shared.clone();
-        let Some(plan) = &shared.scenario.pools[self.me.pool].publish else {
-            return;
-        };
-        let operation = self
-            .me
-            .numbering
-            .operation(&shared, &self.me.groups, plan, intended);
-        let taken = operation.is_some_and(|operation| {
-            self.session
-                .request(shared.clock.now(), operation, plan.ack)
-                .is_ok()
-        });
-        let mut stats = shared.stats.borrow_mut();
-        let pool = &mut stats.pools[self.me.pool];
-        pool.publish.attempted += 1;
-        if taken {
-            pool.outstanding += 1;
-        } else {
-            pool.publish.failed += 1;
-            pool.publish.overflow += 1;
-        }
+        self.publish(intended);
     }
 }
 
@@ -180,15 +159,22 @@ impl Client {
             self.poll_dial(now, cx);
             self.poll_read(cx);
             let now = self.me.shared.clock.now();
-            let deadline = [self.session.poll_timeout(), self.faults.deadline()]
-                .into_iter()
-                .flatten()
-                .min();
+            let deadline = [
+                self.session.poll_timeout(),
+                self.faults.deadline(),
+                self.me.next_publish,
+            ]
+            .into_iter()
+            .flatten()
+            .min();
             let due = self.link.poll_timer(deadline, &self.me.shared, now, cx);
             if due {
                 let now = self.me.shared.clock.now();
                 self.session.handle_timeout(now);
                 self.faults_due(now);
+                if let Some(intended) = self.me.next_publish.take_if(|at| *at <= now) {
+                    self.publish(intended);
+                }
             }
             let dialled = self.drain(now);
             self.poll_flush(now, cx);
@@ -196,6 +182,32 @@ impl Client {
             if !due && !dialled {
                 return;
             }
+        }
+    }
+
+    /// Takes a publish up that is due.
+    fn publish(&mut self, intended: Time) {
+        let shared = self.me.shared.clone();
+        let Some(plan) = &shared.scenario.pools[self.me.pool].publish else {
+            return;
+        };
+        let operation = self
+            .me
+            .numbering
+            .operation(&shared, &self.me.groups, plan, intended);
+        let taken = operation.is_some_and(|operation| {
+            self.session
+                .request(shared.clock.now(), operation, plan.ack)
+                .is_ok()
+        });
+        let mut stats = shared.stats.borrow_mut();
+        let pool = &mut stats.pools[self.me.pool];
+        pool.publish.attempted += 1;
+        if taken {
+            pool.outstanding += 1;
+        } else {
+            pool.publish.failed += 1;
+            pool.publish.overflow += 1;
         }
     }
 

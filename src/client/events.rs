@@ -35,6 +35,8 @@ pub(super) struct Me {
     /// When the transport was lost, until the session is up again.
     lost_at: Option<Time>,
     pub(super) dialled_at: Time,
+    /// When the next message of a closed loop is due.
+    pub(super) next_publish: Option<Time>,
     /// A fault of ours is at work on the transport.
     pub(super) injected: bool,
     /// The harness itself gave the transport up.
@@ -53,11 +55,12 @@ impl Me {
             slot,
             pool,
             groups,
-            numbering: Numbering::default(),
+            numbering: Numbering::new(&shared.scenario, slot),
             phase: Phase::Disconnected,
             unjoined: None,
             lost_at: None,
             dialled_at: Time::ZERO,
+            next_publish: None,
             injected: false,
             gave_up: false,
             first_dial_over: false,
@@ -423,7 +426,17 @@ impl Me {
         }
     }
 
-    fn publish_settled(&self, message: Message, settled: &Settled<Message>, now: Time) {
+    /// In a closed loop the next message follows the outcome of this one.
+    fn next_in_loop(&self, now: Time) -> Option<Time> {
+        let scenario = &self.shared.scenario;
+        let publish = scenario.pools[self.pool].publish.as_ref()?;
+        let stop = publish.stop.unwrap_or(scenario.duration);
+        let next = now + publish.after_ack?;
+        let end = self.shared.load_start.get()? + stop.min(scenario.duration);
+        (next < end && !self.shared.load_over.get()).then_some(next)
+    }
+
+    fn publish_settled(&mut self, message: Message, settled: &Settled<Message>, now: Time) {
         let outcome = match settled.outcome {
             Outcome::Ok => verify::Outcome::Ok,
             Outcome::Failed => verify::Outcome::Failed,
@@ -438,6 +451,7 @@ impl Me {
                 now,
             );
         }
+        self.next_publish = self.next_in_loop(now);
         let mut stats = self.shared.stats.borrow_mut();
         let pool = &mut stats.pools[self.pool];
         pool.outstanding -= 1;

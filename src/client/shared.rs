@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use secrecy::SecretString;
 
-use crate::base::{Clock, GroupId, Slot};
+use crate::base::{Clock, GroupId, Slot, Time};
 use crate::metrics::Snapshot;
 use crate::protocol::SessionConfig;
 use crate::scenario::Scenario;
@@ -63,6 +63,10 @@ pub struct Shared {
     pub(crate) ever_connected: Cell<u32>,
     /// Client actors that ended in a panic.
     pub(crate) panicked: Cell<u32>,
+    /// The start of the load, once it has started.
+    pub(crate) load_start: Cell<Option<Time>>,
+    /// Nothing more is to be published, whatever the plan says.
+    pub(crate) load_over: Cell<bool>,
     /// Why connects failed, lately.
     pub(crate) notes: RefCell<Notes>,
 }
@@ -132,6 +136,8 @@ impl Shared {
             ready: Cell::new(0),
             ever_connected: Cell::new(0),
             panicked: Cell::new(0),
+            load_start: Cell::new(None),
+            load_over: Cell::new(false),
             notes: RefCell::default(),
             scenario,
         }))

@@ -224,6 +224,12 @@ impl Fleet {
         }
     }
 
+    fn stop_load(&mut self) {
+        self.shared.load_over.set(true);
+        self.agenda.clear();
+        self.connects.clear();
+    }
+
     fn report(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
         let facts = {
@@ -313,6 +319,7 @@ impl Handler<StartLoad> for Fleet {
     type Result = ();
 
     fn handle(&mut self, StartLoad(start): StartLoad, _: &mut Self::Context) {
+        self.shared.load_start.set(Some(start));
         self.agenda = Agenda::new(
             &self.shared.scenario,
             &self.config.plan,
@@ -326,8 +333,7 @@ impl Handler<StopLoad> for Fleet {
     type Result = ();
 
     fn handle(&mut self, _: StopLoad, _: &mut Self::Context) {
-        self.agenda.clear();
-        self.connects.clear();
+        self.stop_load();
     }
 }
 
@@ -343,8 +349,7 @@ impl Handler<Settle> for Fleet {
     type Result = ResponseActFuture<Self, Option<Arc<Facts>>>;
 
     fn handle(&mut self, _: Settle, _: &mut Self::Context) -> Self::Result {
-        self.agenda.clear();
-        self.connects.clear();
+        self.stop_load();
         let abandon: Vec<_> = self
             .clients
             .iter()

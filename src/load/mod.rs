@@ -4,7 +4,8 @@
 //! a slow hub shows as latency and not as fewer messages.
 
 pub mod offered;
+mod profile;
 pub mod schedule;
 
-pub use offered::{Offered, offered};
-pub use schedule::Schedule;
+pub use offered::{Offered, OfferedAt, offered, offered_at};
+pub use schedule::{Schedule, stop};

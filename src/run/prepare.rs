@@ -122,6 +122,8 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
             target.display()
         },
         protocol: protocols(&scenario),
+        load: loops(&scenario).into(),
+        plan_hash: plan.hash.clone(),
     };
     let arbiters = arbiters(options.arbiters, hub.is_some(), &scenario);
     let verify = Arc::new(verify_plan(
@@ -213,6 +215,19 @@ fn protocols(scenario: &Scenario) -> String {
     names.sort_unstable();
     names.dedup();
     names.join(", ")
+}
+
+/// Whether clients publish by their schedules or wait for the hub.
+fn loops(scenario: &Scenario) -> &'static str {
+    let publishers = || scenario.pools.iter().filter_map(|p| p.publish.as_ref());
+    let open = publishers().any(|publish| publish.after_ack.is_none());
+    let closed = publishers().any(|publish| publish.after_ack.is_some());
+    match (open, closed) {
+        (true, true) => "mixed",
+        (true, false) => "open",
+        (false, true) => "closed",
+        (false, false) => "none",
+    }
 }
 
 /// Where the clients connect; starts the embedded hub when that is the target.

@@ -4,7 +4,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::model::{ChaosEntry, ChaosKind, GroupChoice, Scenario, Share, Timing};
+use super::model::{ChaosEntry, ChaosKind, GroupChoice, Scenario, Share, Sizes, Timing};
+
+/// The standard normal distribution's 99th percentile.
+const NORMAL_P99: f64 = 2.326_347_874_040_841;
 
 impl Scenario {
     /// How many clients join each group, by [`GroupId`](crate::base::GroupId).
@@ -56,6 +59,46 @@ impl GroupChoice {
         // At most `clients`: nobody joins a group twice.
         (rounds * join + in_last_round) as u32
     }
+}
+
+impl Sizes {
+    /// The size, bytes, that two numbers from 0 to 1 pick; `fixed` where all are the same.
+    pub fn pick(self, fixed: usize, u: f64, v: f64) -> usize {
+        match self {
+            Sizes::Fixed => fixed,
+            Sizes::Uniform { min, max } => {
+                let span = f64::from(max - min) + 1.0;
+                (min + (u * span) as u32).min(max) as usize
+            }
+            Sizes::LogNormal {
+                median,
+                p99,
+                min,
+                max,
+            } => {
+                // Box and Muller; 1 - u is above 0, so the logarithm is finite.
+                let normal = (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos();
+                let size = f64::from(median) * (sigma(median, p99) * normal).exp();
+                size.round().clamp(f64::from(min), f64::from(max)) as usize
+            }
+        }
+    }
+
+    /// The mean size, bytes, before it is cut to what fits.
+    pub fn mean(self, fixed: usize) -> f64 {
+        match self {
+            Sizes::Fixed => fixed as f64,
+            Sizes::Uniform { min, max } => (f64::from(min) + f64::from(max)) / 2.0,
+            Sizes::LogNormal { median, p99, .. } => {
+                let sigma = sigma(median, p99);
+                f64::from(median) * (sigma * sigma / 2.0).exp()
+            }
+        }
+    }
+}
+
+fn sigma(median: u32, p99: u32) -> f64 {
+    (f64::from(p99) / f64::from(median)).ln() / NORMAL_P99
 }
 
 impl Share {
@@ -127,6 +170,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn sizes_are_spread_as_the_file_says() {
+        let sizes = Sizes::LogNormal {
+            median: 400,
+            p99: 4096,
+            min: 56,
+            max: 60_000,
+        };
+        let n = 200;
+        let grid = (0..n * n).map(|i| (f64::from(i % n) + 0.5, f64::from(i / n) + 0.5));
+        let n = f64::from(n);
+        let mut drawn: Vec<_> = grid.map(|(u, v)| sizes.pick(0, u / n, v / n)).collect();
+        drawn.sort_unstable();
+        let quantile = |q: f64| drawn[(q * drawn.len() as f64) as usize] as f64;
+        assert!(
+            (quantile(0.5) / 400.0 - 1.0).abs() < 0.05,
+            "{}",
+            quantile(0.5)
+        );
+        assert!(
+            (quantile(0.99) / 4096.0 - 1.0).abs() < 0.1,
+            "{}",
+            quantile(0.99)
+        );
+        let even = Sizes::Uniform { min: 60, max: 62 };
+        let picked: Vec<_> = [0.0, 0.4, 0.99, 1.0].map(|u| even.pick(0, u, 0.0)).into();
+        assert_eq!(picked, [60, 61, 62, 62]);
+        assert_eq!(even.mean(0), 61.0);
     }
 
     #[test]

@@ -2,16 +2,14 @@
 //!
 //! What comes out is read back to the same scenario, but for the secrets.
 
+mod publish;
+
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::model::{
-    Arrivals, ChaosEntry, Destination, GroupChoice, Pool, Publish, Scenario, Share, TargetSpec,
-    Timing,
-};
-use super::resolve::publish::PADDINGS;
+use super::model::{ChaosEntry, GroupChoice, Pool, Scenario, Share, TargetSpec, Timing};
 use crate::base::units::{ByteSize, format_duration};
 
 const MASK: &str = "***";
@@ -139,7 +137,7 @@ fn pool(pool: &Pool, groups: &[String], out: &mut String) -> fmt::Result {
         choice(&pool.groups, groups, out)?;
     }
     match &pool.publish {
-        Some(publish) => self::publish(publish, groups, out),
+        Some(publish) => self::publish::publish(publish, groups, out),
         None => Ok(()),
     }
 }
@@ -170,35 +168,6 @@ fn choice(choice: &GroupChoice, groups: &[String], out: &mut String) -> fmt::Res
         write!(out, ", {}", quoted(name))?;
     }
     writeln!(out, "], join: {join}}}")
-}
-
-fn publish(publish: &Publish, groups: &[String], out: &mut String) -> fmt::Result {
-    writeln!(out, "    publish:")?;
-    writeln!(out, "      rate: {}", publish.rate)?;
-    let arrivals = match publish.arrivals {
-        Arrivals::Uniform => "uniform",
-        Arrivals::Poisson => "poisson",
-    };
-    writeln!(out, "      arrivals: {arrivals}")?;
-    match &publish.to {
-        Destination::Joined => writeln!(out, "      to: joined")?,
-        Destination::Group(group) => {
-            writeln!(out, "      to: {}", quoted(&groups[group.index()]))?;
-        }
-        Destination::Event(name) => writeln!(out, "      to: {{event: {}}}", quoted(name))?,
-    }
-    let padding = PADDINGS
-        .iter()
-        .find(|(_, padding)| *padding == publish.payload.padding)
-        .map_or("", |(name, _)| name);
-    writeln!(
-        out,
-        "      payload: {{type: {}, size: {}, padding: {padding}}}",
-        publish.payload.data_type,
-        ByteSize(publish.payload.size as u64),
-    )?;
-    writeln!(out, "      ack: {}", publish.ack)?;
-    writeln!(out, "      no_echo: {}", publish.no_echo)
 }
 
 fn chaos(entry: &ChaosEntry, pools: &[Pool], out: &mut String) -> fmt::Result {
@@ -237,7 +206,7 @@ fn chaos(entry: &ChaosEntry, pools: &[Pool], out: &mut String) -> fmt::Result {
 
 /// A text as a double-quoted scalar, nothing in it read as YAML or as a reference to the
 /// environment. JSON's escapes are YAML's.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let safe = !text.is_empty()
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text

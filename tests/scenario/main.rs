@@ -3,6 +3,7 @@
 
 mod broken;
 mod flags;
+mod load;
 mod right;
 mod secrets;
 

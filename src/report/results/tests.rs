@@ -10,8 +10,8 @@ use crate::payload::{Padding, Template};
 use crate::report::build::RunFacts;
 use crate::scenario::model::{Comparison, Unit as BoundUnit};
 use crate::scenario::{
-    Arrivals, ChaosEntry, ChaosKind, Destination, GroupChoice, Mode, Pool, Promise, Publish,
-    Scenario, Share, TargetSpec, Threshold, Timing,
+    Arrivals, ChaosEntry, ChaosKind, Destination, GroupChoice, Mode, Pool, Profile, Promise,
+    Publish, Scenario, Share, Sizes, TargetSpec, Threshold, Timing,
 };
 use crate::verify::{Permitted, Tally, Verification, Violation};
 use crate::wire::{DataType, Subprotocol};
@@ -51,6 +51,11 @@ pub(in crate::report) fn scenario() -> Scenario {
     talkers.publish = Some(Publish {
         rate: Rate::per_second(1.0),
         arrivals: Arrivals::Uniform,
+        profile: Profile::Constant,
+        start: Duration::ZERO,
+        stop: None,
+        after_ack: None,
+        sizes: Sizes::Fixed,
         to: Destination::Joined,
         payload: Template {
             data_type: DataType::Json,
@@ -198,6 +203,8 @@ pub(in crate::report) fn facts<'a>(
             duration_s: 31.5,
             target: "embedded hub".into(),
             protocol: "json.reliable".into(),
+            load: "open".into(),
+            plan_hash: "8a2f3e392db17a4cbbacf539e1172547".into(),
         },
         scenario,
         snapshot,

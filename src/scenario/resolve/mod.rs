@@ -6,7 +6,9 @@
 
 pub(super) mod chaos;
 pub(super) mod groups;
+mod pace;
 pub(super) mod pools;
+mod profile;
 pub(super) mod publish;
 pub(super) mod scenario;
 pub(super) mod target;

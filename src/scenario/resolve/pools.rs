@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::groups::{self, Groups};
 use super::publish;
-use super::scenario::Verify;
+use super::scenario::{Outside, Verify};
 use crate::scenario::model::{GroupChoice, Pool};
 use crate::scenario::read::names::cut;
 use crate::scenario::read::scalar;
@@ -43,7 +43,7 @@ pub(super) fn read(
     file: &Section<'_>,
     verify: &Verify,
     duration: Option<Duration>,
-    scale: f64,
+    outside: &Outside<'_>,
     mistakes: &mut Mistakes,
 ) -> Pools {
     let expected = "a mapping of names to pools, e.g. `pools: {talkers: {clients: 10}}`";
@@ -63,7 +63,7 @@ pub(super) fn read(
     let mut groups = Groups::default();
     let drafts: Vec<Draft<'_>> = entries
         .iter()
-        .filter_map(|entry| draft(entry, scale, &mut groups, mistakes))
+        .filter_map(|entry| draft(entry, outside.scale, &mut groups, mistakes))
         .collect();
     let complete =
         drafts.len() == entries.len() && drafts.iter().all(|draft| draft.choice.is_some());
@@ -72,10 +72,12 @@ pub(super) fn read(
         // Of an incomplete table nobody can say what is missing in it.
         members: complete.then(|| members(&drafts, groups.names.len())),
         mode: verify.mode,
+        asked: 0,
         duration,
+        duration_forced: outside.duration_forced,
     };
     let asked = drafts.iter().map(|draft| draft.asked).collect();
-    let pools = finish(drafts, &context, mistakes);
+    let pools = finish(drafts, context, mistakes);
     Pools {
         pools,
         asked,
@@ -138,13 +140,14 @@ fn members(drafts: &[Draft<'_>], groups: usize) -> Vec<u32> {
 
 fn finish(
     drafts: Vec<Draft<'_>>,
-    context: &publish::Context<'_>,
+    mut context: publish::Context<'_>,
     mistakes: &mut Mistakes,
 ) -> Vec<Pool> {
     let mut first_slot = 0;
     let mut pools = Vec::new();
     for draft in drafts {
         let section = &draft.section;
+        context.asked = draft.asked;
         let protocol = protocol(section, mistakes);
         let pool = Pool {
             name: draft.name.to_owned(),
@@ -152,7 +155,7 @@ fn finish(
             clients: draft.clients,
             protocol,
             connect: connect(section, mistakes),
-            publish: publish::read(section, draft.choice.as_ref(), protocol, context, mistakes),
+            publish: publish::read(section, draft.choice.as_ref(), protocol, &context, mistakes),
             groups: draft.choice.unwrap_or_default(),
         };
         if u64::from(first_slot) + u64::from(draft.clients) > CLIENTS_MAX {
