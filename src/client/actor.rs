@@ -43,6 +43,16 @@ pub struct Publish {
 #[rtype(result = "()")]
 pub struct Inject(pub Arc<chaos::Injection>);
 
+/// Leave one of the groups for a while.
+#[derive(Clone, Copy, Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Churn;
+
+/// A visitor's time is over: leave the groups, say goodbye, end.
+#[derive(Clone, Copy, Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Depart;
+
 /// Nothing more is tried: every publish gets the outcome that it has now.
 #[derive(Clone, Copy, Debug, ActixMessage)]
 #[rtype(result = "()")]
@@ -112,6 +122,24 @@ impl Handler<Inject> for Client {
     }
 }
 
+impl Handler<Churn> for Client {
+    type Result = ();
+
+    fn handle(&mut self, _: Churn, _: &mut Self::Context) {
+        let now = self.me.shared.clock.now();
+        self.me.leave_a_group(&mut self.session, now);
+    }
+}
+
+impl Handler<Depart> for Client {
+    type Result = ();
+
+    fn handle(&mut self, _: Depart, _: &mut Self::Context) {
+        let now = self.me.shared.clock.now();
+        self.me.depart(&mut self.session, now);
+    }
+}
+
 impl Handler<Abandon> for Client {
     type Result = ();
 
@@ -163,6 +191,7 @@ impl Client {
                 self.session.poll_timeout(),
                 self.faults.deadline(),
                 self.me.next_publish,
+                self.me.presence.deadline(),
             ]
             .into_iter()
             .flatten()
@@ -172,11 +201,16 @@ impl Client {
                 let now = self.me.shared.clock.now();
                 self.session.handle_timeout(now);
                 self.faults_due(now);
+                self.me.return_to_group(&mut self.session, now);
                 if let Some(intended) = self.me.next_publish.take_if(|at| *at <= now) {
                     self.publish(intended);
                 }
             }
             let dialled = self.drain(now);
+            if self.me.presence.is_leaving() && self.session.outstanding() == 0 {
+                self.session.stop();
+                self.drain(now);
+            }
             self.poll_flush(now, cx);
             // A new dial has not been polled yet, and a fired timer leaves a new deadline.
             if !due && !dialled {

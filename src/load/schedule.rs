@@ -9,6 +9,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::profile::Inverse;
+use super::visits::Visit;
 use crate::base::{Seed, Slot};
 use crate::scenario::{Arrivals, Publish};
 
@@ -20,6 +21,8 @@ pub struct Schedule {
     /// Publishes per second where the profile is 1; above zero, else there is nothing left.
     rate: f64,
     start: Duration,
+    /// Earlier times are skipped: the client is not there yet.
+    from: Duration,
     end: Duration,
 }
 
@@ -70,8 +73,32 @@ impl Schedule {
                 None => publish.rate.as_per_second(),
             },
             start: publish.start,
+            from: Duration::ZERO,
             end: stop(publish, duration),
         }
+    }
+
+    /// Leaves out what is not while the client is there.
+    #[must_use]
+    pub fn during(mut self, visit: Visit) -> Self {
+        if let Gaps::First { .. } = self.gaps {
+            self.start = self.start.max(visit.comes);
+        }
+        self.from = visit.comes;
+        self.end = self.end.min(visit.goes);
+        self
+    }
+
+    /// When the next message is due, wherever the client may be.
+    fn due(&mut self) -> Option<Duration> {
+        let amount = self.amount()?;
+        let seconds = match self.gaps {
+            // Spread over the first second, whatever the profile: it paces open loops.
+            Gaps::First { .. } => Some(amount),
+            _ => self.profile.at(amount),
+        };
+        let at = Duration::try_from_secs_f64(seconds?).ok()?;
+        at.checked_add(self.start)
     }
 
     /// The seconds at full rate that must have passed for the next message.
@@ -113,21 +140,18 @@ impl Iterator for Schedule {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        if self.rate <= 0.0 {
-            return None;
+        loop {
+            if self.rate <= 0.0 {
+                return None;
+            }
+            let at = self.due().filter(|at| *at < self.end);
+            if at.is_none() {
+                self.rate = 0.0;
+            }
+            if at.is_none_or(|at| at >= self.from) {
+                return at;
+            }
         }
-        let at = self.amount().and_then(|amount| match self.gaps {
-            // Spread over the first second, whatever the profile: it paces open loops.
-            Gaps::First { .. } => Some(amount),
-            _ => self.profile.at(amount),
-        });
-        let at = at.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let at = at.and_then(|at| at.checked_add(self.start));
-        let at = at.filter(|at| *at < self.end);
-        if at.is_none() {
-            self.rate = 0.0;
-        }
-        at
     }
 }
 

@@ -39,8 +39,13 @@ impl Scenario {
 }
 
 impl GroupChoice {
-    /// How many of a pool's `clients` join the group at `place` of this choice.
+    /// How many of a pool's `clients` join the group at `place` of this choice. Spreads that
+    /// are not even know their clients themselves.
     pub fn members_at(&self, place: usize, clients: u32) -> u32 {
+        if let Some(ends) = self.spread.ends() {
+            let begin = place.checked_sub(1).map_or(0, |before| ends[before]);
+            return ends[place] - begin;
+        }
         let count = self.groups.len() as u64;
         let join = u64::from(self.join).min(count);
         if join == 0 {
@@ -159,6 +164,7 @@ mod tests {
                     let choice = GroupChoice {
                         groups: (0..count).map(GroupId).collect(),
                         join,
+                        ..GroupChoice::default()
                     };
                     for place in 0..count {
                         let joined = (0..clients)

@@ -10,10 +10,12 @@ use crate::base::{GroupId, Seed, Slot};
 use crate::wire::Subprotocol;
 
 mod chaos;
+mod groups;
 mod publish;
 
 pub use crate::verify::{Mode, Promise};
 pub use chaos::{ChaosEntry, ChaosKind, Share, Timing};
+pub use groups::{Churn, GroupChoice, Sessions, Spread, Stay};
 pub use publish::{Arrivals, Destination, Profile, Publish, Sizes, Stage};
 
 /// What a run shall do. Immutable; plans are pure functions of it.
@@ -51,6 +53,20 @@ impl Scenario {
     /// How many clients all pools have together.
     pub fn clients(&self) -> u32 {
         self.pools.iter().map(|pool| pool.clients).sum()
+    }
+
+    /// The first slot of the user that a slot belongs to, which names the user.
+    pub fn user_of(&self, slot: Slot) -> Slot {
+        let pool = &self.pools[self.pool_of(slot)];
+        let nth = slot.0 - pool.first_slot;
+        Slot(slot.0 - nth % pool.connections_per_user.max(1))
+    }
+
+    /// How many clients connect before the load and stay.
+    pub fn residents(&self) -> u32 {
+        let resident = |pool: &&Pool| pool.sessions.is_none();
+        let residents = self.pools.iter().filter(resident);
+        residents.map(|pool| pool.clients).sum()
     }
 
     /// The pool that a slot belongs to.
@@ -107,8 +123,14 @@ pub struct Pool {
     pub protocol: Subprotocol,
     /// How fast they connect; `None`: as fast as the target takes them.
     pub connect: Option<Rate>,
+    /// How many of them are connections of one user, in slot order; 1: each its own.
+    pub connections_per_user: u32,
+    /// They come and go during the load; `None`: they connect before it and stay.
+    pub sessions: Option<Sessions>,
     /// Which groups they join.
     pub groups: GroupChoice,
+    /// They leave groups and join them again during the load.
+    pub churn: Option<Churn>,
     /// What they publish; `None`: they only listen.
     pub publish: Option<Publish>,
 }
@@ -117,26 +139,6 @@ impl Pool {
     /// The slots of its clients.
     pub fn slots(&self) -> Range<u32> {
         self.first_slot..self.first_slot + self.clients
-    }
-}
-
-/// Which groups a pool's clients join.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct GroupChoice {
-    /// The groups to choose from.
-    pub groups: Vec<GroupId>,
-    /// How many of them each client joins, at most all.
-    pub join: u32,
-}
-
-impl GroupChoice {
-    /// The groups that client `i` of the pool joins: `join` of them from place
-    /// `i mod count` on, so that they spread evenly.
-    pub fn of(&self, i: u32) -> Vec<GroupId> {
-        let count = self.groups.len();
-        (0..(self.join as usize).min(count))
-            .map(|k| self.groups[(i as usize + k) % count])
-            .collect()
     }
 }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::model::{ChaosEntry, GroupChoice, Pool, Scenario, Share, TargetSpec, Timing};
+use super::model::{
+    ChaosEntry, GroupChoice, Pool, Scenario, Share, Spread, Stay, TargetSpec, Timing,
+};
 use crate::base::units::{ByteSize, format_duration};
 
 const MASK: &str = "***";
@@ -133,8 +135,34 @@ fn pool(pool: &Pool, groups: &[String], out: &mut String) -> fmt::Result {
     if let Some(rate) = pool.connect {
         writeln!(out, "    connect: {rate}")?;
     }
+    if pool.connections_per_user > 1 {
+        writeln!(
+            out,
+            "    connections_per_user: {}",
+            pool.connections_per_user
+        )?;
+    }
+    if let Some(sessions) = &pool.sessions {
+        let stay = match sessions.stay {
+            Stay::Fixed(stay) => format_duration(stay),
+            Stay::Exponential(mean) => format!("exponential({})", format_duration(mean)),
+            Stay::Uniform(min, max) => {
+                format!(
+                    "'uniform({}, {})'",
+                    format_duration(min),
+                    format_duration(max)
+                )
+            }
+        };
+        let arrive = sessions.arrive;
+        writeln!(out, "    sessions: {{arrive: {arrive}, stay: {stay}}}")?;
+    }
     if !pool.groups.groups.is_empty() {
         choice(&pool.groups, groups, out)?;
+    }
+    if let Some(churn) = &pool.churn {
+        let (every, away) = (format_duration(churn.every), format_duration(churn.away));
+        writeln!(out, "    churn: {{every: {every}, away: {away}}}")?;
     }
     match &pool.publish {
         Some(publish) => self::publish::publish(publish, groups, out),
@@ -155,6 +183,21 @@ fn choice(choice: &GroupChoice, groups: &[String], out: &mut String) -> fmt::Res
     });
     if let Some(prefix) = counted {
         let prefix = quoted(prefix);
+        match choice.spread {
+            Spread::Even => {}
+            Spread::Range { min, max, .. } => {
+                return writeln!(
+                    out,
+                    "    groups: {{prefix: {prefix}, size: {{min: {min}, max: {max}}}}}"
+                );
+            }
+            Spread::Zipf { .. } => {
+                return writeln!(
+                    out,
+                    "    groups: {{count: {count}, prefix: {prefix}, size: zipf}}"
+                );
+            }
+        }
         return writeln!(
             out,
             "    groups: {{count: {count}, prefix: {prefix}, join: {join}}}"

@@ -4,6 +4,7 @@
 mod broken;
 mod flags;
 mod load;
+mod people;
 mod right;
 mod secrets;
 

@@ -44,7 +44,11 @@ pub(in crate::report) fn scenario() -> Scenario {
         groups: GroupChoice {
             groups: groups.clone(),
             join: 1,
+            ..GroupChoice::default()
         },
+        connections_per_user: 1,
+        sessions: None,
+        churn: None,
         publish: None,
     };
     let mut talkers = pool("talkers", 0);

@@ -11,5 +11,7 @@ pub(super) mod pools;
 mod profile;
 pub(super) mod publish;
 pub(super) mod scenario;
+mod sessions;
+mod spread;
 pub(super) mod target;
 pub(super) mod threshold;
