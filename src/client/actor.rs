@@ -18,7 +18,7 @@ use crate::wire::close::Close;
 use crate::wire::json;
 
 use super::events::{Me, Phase};
-use super::faults::Faults;
+use super::faults::{DialFault, Faults};
 use super::link::Link;
 use super::publish::Message;
 use super::shared::Shared;
@@ -247,7 +247,12 @@ impl Client {
 
     fn poll_dial(&mut self, now: Time, cx: &mut TaskContext<'_>) {
         match self.link.poll_dial(cx) {
-            Some(Ok(())) => self.session.handle_opened(now),
+            Some(Ok(())) => {
+                if self.faults.shapes_anything() {
+                    self.reshape();
+                }
+                self.session.handle_opened(now);
+            }
             Some(Err(error)) => self.session.handle_dial_failed(now, &error.to_string()),
             None => {}
         }
@@ -394,15 +399,22 @@ impl Client {
 
     fn dial(&mut self, dial: Dial, now: Time) {
         let shared = self.me.shared.clone();
-        if self.faults.blocked(now) {
-            self.session.handle_dial_failed(now, "blackout");
-            return;
+        match self.faults.dial_fault(now) {
+            Some(DialFault::Fails(why)) => return self.session.handle_dial_failed(now, why),
+            Some(DialFault::Hangs(lasts)) => {
+                if dial == Dial::New {
+                    self.me.dialled_at = now;
+                    self.me.set_phase(Phase::Connecting);
+                }
+                return self.link.hang(lasts);
+            }
+            None => {}
         }
         let url = match &dial {
             Dial::New => {
                 self.me.dialled_at = now;
                 self.me.set_phase(Phase::Connecting);
-                shared.connect_url(self.me.slot, self.faults.take_bad_token())
+                shared.connect_url(self.me.slot, self.faults.take_bad_token(now))
             }
             Dial::Recover {
                 connection_id,

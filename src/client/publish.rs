@@ -1,9 +1,6 @@
 //! Publishes: numbering, stamping, encoding.
 
-use crate::base::{GroupId, Slot, Time};
-use rand::RngExt as _;
-use rand_chacha::ChaCha8Rng;
-
+use crate::base::{Draws, GroupId, Slot, Time};
 use crate::payload::{Identity, StreamId, Template};
 use crate::protocol::{Control, Operation, Transmission, Transmit};
 use crate::scenario::{Destination, Publish, Scenario, Sizes};
@@ -45,7 +42,7 @@ pub(super) struct Numbering {
     /// Whose turn it is among the joined groups.
     turn: usize,
     /// Sizes and destinations, where they are random.
-    draws: Option<Box<ChaCha8Rng>>,
+    draws: Option<Draws>,
 }
 
 impl Numbering {
@@ -55,16 +52,16 @@ impl Numbering {
         let random = plan.is_some_and(|plan| {
             plan.sizes != Sizes::Fixed || matches!(plan.to, Destination::Random(_))
         });
-        let stream = || scenario.seed.stream("message", u64::from(slot.0));
+        let draws = || scenario.seed.draws("message", u64::from(slot.0));
         Numbering {
-            draws: random.then(|| Box::new(stream())),
+            draws: random.then(draws),
             ..Numbering::default()
         }
     }
 
     /// A number from 0 to 1; 0 for clients whose messages leave nothing to chance.
     fn draw(&mut self) -> f64 {
-        self.draws.as_mut().map_or(0.0, |draws| draws.random())
+        self.draws.as_mut().map_or(0.0, Draws::fraction)
     }
 
     fn next_seq(&mut self, group: GroupId) -> u32 {

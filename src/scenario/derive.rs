@@ -22,9 +22,9 @@ impl Scenario {
     }
 
     /// The slots that a fault may hit, as ranges in ascending order: those of its pool, else
-    /// all; `no_sequence_ack` only those that send sequence acks; `hub_restart` none.
+    /// all; kinds about recovery only those whose sessions can be recovered; `hub_restart` none.
     pub fn candidates(&self, entry: &ChaosEntry) -> Vec<Range<u32>> {
-        let reliable_only = entry.kind == ChaosKind::NoSequenceAck;
+        let reliable_only = entry.kind.needs_recovery();
         self.pools
             .iter()
             .enumerate()
@@ -113,6 +113,7 @@ impl Share {
             // The slack undoes the division by 100 (7% of 100 is 7, not 8).
             Share::Fraction(fraction) => (fraction * f64::from(all) - 1e-6).ceil() as u32,
             Share::Count(count) => count,
+            Share::Zones(zones) => all.div_ceil(zones.max(1)),
         };
         wanted.max(1).min(all)
     }

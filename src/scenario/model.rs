@@ -14,7 +14,7 @@ mod groups;
 mod publish;
 
 pub use crate::verify::{Mode, Promise};
-pub use chaos::{ChaosEntry, ChaosKind, Share, Timing};
+pub use chaos::{ChaosEntry, ChaosKind, Effect, Share, Timing};
 pub use groups::{Churn, GroupChoice, Sessions, Spread, Stay};
 pub use publish::{Arrivals, Destination, Profile, Publish, Sizes, Stage};
 

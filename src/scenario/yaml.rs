@@ -10,7 +10,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::model::{
-    ChaosEntry, GroupChoice, Pool, Scenario, Share, Spread, Stay, TargetSpec, Timing,
+    ChaosEntry, ChaosKind, Effect, GroupChoice, Pool, Scenario, Share, Spread, Stay, TargetSpec,
+    Timing,
 };
 use crate::base::units::{ByteSize, format_duration};
 
@@ -237,12 +238,39 @@ fn chaos(entry: &ChaosEntry, pools: &[Pool], out: &mut String) -> fmt::Result {
         // A hub_restart hits everybody and says so by saying nothing.
         Share::Count(0) => {}
         Share::Count(count) => write!(out, ", count: {count}")?,
+        Share::Zones(zones) => write!(out, ", zones: {zones}")?,
         Share::Fraction(fraction) => {
             write!(out, ", share: {}%", (fraction * 100.0 * 1e9).round() / 1e9)?;
         }
     }
-    if let Some(lasts) = entry.lasts {
-        write!(out, ", for: {}", duration(lasts))?;
+    match entry.lasts {
+        Some(lasts) if entry.kind == ChaosKind::RecoverLate => {
+            // The recovery window is 30 s.
+            let outside = lasts > Duration::from_secs(30);
+            write!(
+                out,
+                ", window: {}",
+                if outside { "outside" } else { "inside" }
+            )?;
+        }
+        Some(lasts) => write!(out, ", for: {}", duration(lasts))?,
+        None => {}
+    }
+    match entry.effect {
+        Effect::Plain => {}
+        Effect::Delay { delay, jitter } => {
+            write!(
+                out,
+                ", delay: {}, jitter: {}",
+                duration(delay),
+                duration(jitter)
+            )?;
+        }
+        Effect::BytesPerSecond(rate) => write!(out, ", rate: {}/s", ByteSize(rate))?,
+        Effect::Pieces(size) => write!(out, ", size: {}", ByteSize(size.into()))?,
+    }
+    if !entry.rolling.is_zero() {
+        write!(out, ", rolling: {}", duration(entry.rolling))?;
     }
     writeln!(out, "}}")
 }

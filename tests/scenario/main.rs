@@ -2,6 +2,7 @@
 //! named with its place.
 
 mod broken;
+mod chaos;
 mod flags;
 mod load;
 mod people;

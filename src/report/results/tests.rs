@@ -10,8 +10,8 @@ use crate::payload::{Padding, Template};
 use crate::report::build::RunFacts;
 use crate::scenario::model::{Comparison, Unit as BoundUnit};
 use crate::scenario::{
-    Arrivals, ChaosEntry, ChaosKind, Destination, GroupChoice, Mode, Pool, Profile, Promise,
-    Publish, Scenario, Share, Sizes, TargetSpec, Threshold, Timing,
+    Arrivals, ChaosEntry, ChaosKind, Destination, Effect, GroupChoice, Mode, Pool, Profile,
+    Promise, Publish, Scenario, Share, Sizes, TargetSpec, Threshold, Timing,
 };
 use crate::verify::{Permitted, Tally, Verification, Violation};
 use crate::wire::{DataType, Subprotocol};
@@ -92,6 +92,8 @@ pub(in crate::report) fn scenario() -> Scenario {
                     until: Duration::from_secs(20),
                 },
                 lasts: None,
+                effect: Effect::Plain,
+                rolling: Duration::ZERO,
             },
             ChaosEntry {
                 kind: ChaosKind::Blackout,
@@ -99,6 +101,8 @@ pub(in crate::report) fn scenario() -> Scenario {
                 share: Share::Count(5),
                 timing: Timing::At(Duration::from_secs(12)),
                 lasts: Some(Duration::from_secs(35)),
+                effect: Effect::Plain,
+                rolling: Duration::ZERO,
             },
         ],
         thresholds: vec![

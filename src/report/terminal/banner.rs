@@ -167,6 +167,7 @@ fn fault(entry: &ChaosEntry, scenario: &Scenario) -> String {
     let share = match entry.share {
         Share::Fraction(fraction) => measured(fraction, Unit::Share),
         Share::Count(n) => count(n.into()),
+        Share::Zones(n) => format!("one of {} zones", count(n.into())),
     };
     let whose = match entry.pool {
         Some(pool) => scenario.pools.get(pool).map_or("?", |pool| &*pool.name),
