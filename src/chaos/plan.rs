@@ -14,7 +14,10 @@ use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
 use crate::base::Slot;
-use crate::scenario::{ChaosEntry, ChaosKind, Scenario};
+use crate::scenario::{ChaosEntry, ChaosKind, Effect, Scenario, Share};
+
+/// Steps of a rolling wave; more clients than that are hit in groups.
+const ROLL_STEPS_MAX: usize = 100;
 
 /// Every fault of a run, in order of time.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +44,8 @@ pub struct Injection {
     /// For `flap`: when each drop comes, from `at`, ascending, the first at once. Empty for
     /// other kinds.
     pub drops: Vec<Duration>,
+    /// How much, for kinds that have a measure.
+    pub effect: Effect,
 }
 
 /// Lays out every fault of a scenario.
@@ -50,12 +55,32 @@ pub fn plan(scenario: &Scenario) -> Plan {
         let mut rng = scenario.seed.stream("chaos", entry as u64);
         let candidates = scenario.candidates(fault);
         for at in fault.timing.times() {
-            injections.push(inject(at, entry, fault, &candidates, &mut rng));
+            let whole = inject(at, entry, fault, &candidates, &mut rng);
+            roll(whole, fault.rolling, &mut injections);
         }
     }
+    // A wave that rolls on beyond the load ends with it.
+    injections.retain(|injection| injection.at < scenario.duration);
     injections.sort_by_key(|injection| (injection.at, injection.entry));
     let hash = hash(&injections);
     Plan { injections, hash }
+}
+
+/// Spreads an injection over time, its clients in slot order.
+fn roll(whole: Injection, over: Duration, out: &mut Vec<Injection>) {
+    let steps = whole.slots.len().min(ROLL_STEPS_MAX);
+    if over.is_zero() || steps < 2 {
+        return out.push(whole);
+    }
+    for (nth, slots) in (0u32..).zip(whole.slots.chunks(whole.slots.len().div_ceil(steps))) {
+        out.push(Injection {
+            // At most ROLL_STEPS_MAX.
+            at: whole.at + over * nth / steps as u32,
+            slots: slots.to_vec(),
+            drops: whole.drops.clone(),
+            ..whole
+        });
+    }
 }
 
 fn inject(
@@ -75,6 +100,7 @@ fn inject(
             ChaosKind::Flap => drops(rng),
             _ => Vec::new(),
         },
+        effect: fault.effect,
     }
 }
 
@@ -84,6 +110,12 @@ fn choose(fault: &ChaosEntry, candidates: &[Range<u32>], rng: &mut ChaCha8Rng) -
     let all: u32 = candidates.iter().map(|range| range.end - range.start).sum();
     if all == 0 {
         return Vec::new();
+    }
+    if let Share::Zones(zones) = fault.share {
+        let zone = u64::from(below(rng, zones));
+        let cut = |zone: u64| (u64::from(all) * zone / u64::from(zones)) as u32;
+        let members = cut(zone)..cut(zone + 1);
+        return members.map(|nth| slot(candidates, nth)).collect();
     }
     let wanted = fault.share.of(all);
     let mut chosen = FxHashSet::default();
@@ -155,6 +187,10 @@ fn hash(injections: &[Injection]) -> String {
             injection.kind.name(),
             injection.lasts.map(|lasts| lasts.as_nanos()),
         );
+        // Absent from kinds without, so that old plans keep their names.
+        if injection.effect != Effect::Plain {
+            let _ = write!(line, " {:?}", injection.effect);
+        }
         for drop in &injection.drops {
             let _ = write!(line, " +{}", drop.as_nanos());
         }
@@ -273,5 +309,44 @@ mod tests {
             assert!(drops[1] <= Duration::from_millis(40), "{drops:?}");
             assert!(drops[drops.len() - 1] < Duration::from_secs(4));
         }
+    }
+
+    #[test]
+    fn a_zone_stands_together_and_every_zone_has_its_turn() {
+        let plan = planned(5, "  - {kind: reset, every: 1s, zones: 5}\n");
+        let mut first = std::collections::BTreeSet::new();
+        for injection in &plan.injections {
+            let slots: Vec<u32> = injection.slots.iter().map(|slot| slot.0).collect();
+            assert_eq!(slots.len(), 30);
+            assert!(slots.windows(2).all(|pair| pair[1] == pair[0] + 1));
+            first.insert(slots[0]);
+        }
+        assert!(first.len() >= 4, "{first:?}");
+        assert!(first.iter().all(|slot| slot % 30 == 0));
+    }
+
+    #[test]
+    fn a_wave_rolls_over_all_its_clients_in_its_time() {
+        let plan = planned(
+            5,
+            "  - {kind: drop, pool: b, at: 2s, share: 100%, rolling: 10s}\n",
+        );
+        assert_eq!(plan.injections.len(), 50);
+        let slots = plan.injections.iter().flat_map(|one| &one.slots);
+        assert_eq!(
+            slots.map(|slot| slot.0).collect::<Vec<_>>(),
+            (100..150).collect::<Vec<_>>()
+        );
+        assert_eq!(plan.injections[25].at, Duration::from_secs(7));
+        let beyond = planned(
+            5,
+            "  - {kind: drop, start: 8s, every: 10s, share: 100%, rolling: 10s}\n",
+        );
+        assert!(
+            beyond
+                .injections
+                .iter()
+                .all(|one| one.at < Duration::from_secs(20))
+        );
     }
 }

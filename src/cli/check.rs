@@ -65,10 +65,14 @@ fn summary(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result<
     )?;
     writeln!(
         out,
-        "  offers     {} msg/s ({} in all), expects {} deliveries/s",
+        "  offers     {} msg/s ({} in all), expects {} deliveries/s{}",
         number(offered.publishes_per_s),
         offered.publishes_total,
-        number(offered.deliveries_per_s)
+        number(offered.deliveries_per_s),
+        match offered.closed_loops {
+            0 => String::new(),
+            n => format!("; beside {} in a closed loop", count(n, "pool")),
+        }
     )?;
     writeln!(out, "  chaos      {}", chaos_counts(plan))?;
     writeln!(

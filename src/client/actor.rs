@@ -19,7 +19,7 @@ use crate::wire::close::Close;
 use crate::wire::json;
 
 use super::events::{Me, Phase};
-use super::faults::Faults;
+use super::faults::{DialFault, Faults};
 use super::link::Link;
 use super::publish::Message;
 use super::shared::Shared;
@@ -43,6 +43,16 @@ pub struct Publish {
 #[derive(Clone, Debug, ActixMessage)]
 #[rtype(result = "()")]
 pub struct Inject(pub Arc<chaos::Injection>);
+
+/// Leave one of the groups for a while.
+#[derive(Clone, Copy, Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Churn;
+
+/// A visitor's time is over: leave the groups, say goodbye, end.
+#[derive(Clone, Copy, Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Depart;
 
 /// Nothing more is tried: every publish gets the outcome that it has now.
 #[derive(Clone, Copy, Debug, ActixMessage)]
@@ -100,28 +110,7 @@ impl Handler<Publish> for Client {
     type Result = ();
 
     fn handle(&mut self, Publish { intended }: Publish, _: &mut Self::Context) {
-        let shared = self.me.shared.clone();
-        let Some(plan) = &shared.scenario.pools[self.me.pool].publish else {
-            return;
-        };
-        let operation = self
-            .me
-            .numbering
-            .operation(&shared, &self.me.groups, plan, intended);
-        let taken = operation.is_some_and(|operation| {
-            self.session
-                .request(shared.clock.now(), operation, plan.ack)
-                .is_ok()
-        });
-        let mut stats = shared.stats.borrow_mut();
-        let pool = &mut stats.pools[self.me.pool];
-        pool.publish.attempted += 1;
-        if taken {
-            pool.outstanding += 1;
-        } else {
-            pool.publish.failed += 1;
-            pool.publish.overflow += 1;
-        }
+        self.publish(intended);
     }
 }
 
@@ -131,6 +120,24 @@ impl Handler<Inject> for Client {
     fn handle(&mut self, Inject(injection): Inject, _: &mut Self::Context) {
         let now = self.me.shared.clock.now();
         self.inject(&injection, now);
+    }
+}
+
+impl Handler<Churn> for Client {
+    type Result = ();
+
+    fn handle(&mut self, _: Churn, _: &mut Self::Context) {
+        let now = self.me.shared.clock.now();
+        self.me.leave_a_group(&mut self.session, now);
+    }
+}
+
+impl Handler<Depart> for Client {
+    type Result = ();
+
+    fn handle(&mut self, _: Depart, _: &mut Self::Context) {
+        let now = self.me.shared.clock.now();
+        self.me.depart(&mut self.session, now);
     }
 }
 
@@ -181,17 +188,30 @@ impl Client {
             self.poll_dial(now, cx);
             self.poll_read(cx);
             let now = self.me.shared.clock.now();
-            let deadline = [self.session.poll_timeout(), self.faults.deadline()]
-                .into_iter()
-                .flatten()
-                .min();
+            let deadline = [
+                self.session.poll_timeout(),
+                self.faults.deadline(),
+                self.me.next_publish,
+                self.me.presence.deadline(),
+            ]
+            .into_iter()
+            .flatten()
+            .min();
             let due = self.link.poll_timer(deadline, &self.me.shared, now, cx);
             if due {
                 let now = self.me.shared.clock.now();
                 self.session.handle_timeout(now);
                 self.faults_due(now);
+                self.me.return_to_group(&mut self.session, now);
+                if let Some(intended) = self.me.next_publish.take_if(|at| *at <= now) {
+                    self.publish(intended);
+                }
             }
             let dialled = self.drain(now);
+            if self.me.presence.is_leaving() && self.session.outstanding() == 0 {
+                self.session.stop();
+                self.drain(now);
+            }
             self.poll_flush(now, cx);
             // A new dial has not been polled yet, and a fired timer leaves a new deadline.
             if !due && !dialled {
@@ -200,9 +220,40 @@ impl Client {
         }
     }
 
+    /// Takes a publish up that is due.
+    fn publish(&mut self, intended: Time) {
+        let shared = self.me.shared.clone();
+        let Some(plan) = &shared.scenario.pools[self.me.pool].publish else {
+            return;
+        };
+        let operation = self
+            .me
+            .numbering
+            .operation(&shared, &self.me.groups, plan, intended);
+        let taken = operation.is_some_and(|operation| {
+            self.session
+                .request(shared.clock.now(), operation, plan.ack)
+                .is_ok()
+        });
+        let mut stats = shared.stats.borrow_mut();
+        let pool = &mut stats.pools[self.me.pool];
+        pool.publish.attempted += 1;
+        if taken {
+            pool.outstanding += 1;
+        } else {
+            pool.publish.failed += 1;
+            pool.publish.overflow += 1;
+        }
+    }
+
     fn poll_dial(&mut self, now: Time, cx: &mut TaskContext<'_>) {
         match self.link.poll_dial(cx) {
-            Some(Ok(())) => self.session.handle_opened(now),
+            Some(Ok(())) => {
+                if self.faults.shapes_anything() {
+                    self.reshape();
+                }
+                self.session.handle_opened(now);
+            }
             Some(Err(error)) => self.session.handle_dial_failed(now, &error.to_string()),
             None => {}
         }
@@ -366,15 +417,22 @@ impl Client {
 
     fn dial(&mut self, dial: Dial, now: Time) {
         let shared = self.me.shared.clone();
-        if self.faults.blocked(now) {
-            self.session.handle_dial_failed(now, "blackout");
-            return;
+        match self.faults.dial_fault(now) {
+            Some(DialFault::Fails(why)) => return self.session.handle_dial_failed(now, why),
+            Some(DialFault::Hangs(lasts)) => {
+                if dial == Dial::New {
+                    self.me.dialled_at = now;
+                    self.me.set_phase(Phase::Connecting);
+                }
+                return self.link.hang(lasts);
+            }
+            None => {}
         }
         let url = match &dial {
             Dial::New => {
                 self.me.dialled_at = now;
                 self.me.set_phase(Phase::Connecting);
-                shared.connect_url(self.me.slot, self.faults.take_bad_token())
+                shared.connect_url(self.me.slot, self.faults.take_bad_token(now))
             }
             Dial::Recover {
                 connection_id,

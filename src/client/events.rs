@@ -9,6 +9,7 @@ use crate::verify;
 use crate::wire::Downstream;
 use crate::wire::close::Close;
 
+use super::presence::Presence;
 use super::publish::{Message, NO_GROUP, Numbering};
 use super::shared::Shared;
 
@@ -35,6 +36,9 @@ pub(super) struct Me {
     /// When the transport was lost, until the session is up again.
     lost_at: Option<Time>,
     pub(super) dialled_at: Time,
+    pub(super) presence: Presence,
+    /// When the next message of a closed loop is due.
+    pub(super) next_publish: Option<Time>,
     /// A fault of ours is at work on the transport.
     pub(super) injected: bool,
     /// The harness itself gave the transport up.
@@ -53,11 +57,13 @@ impl Me {
             slot,
             pool,
             groups,
-            numbering: Numbering::default(),
+            numbering: Numbering::new(&shared.scenario, slot),
             phase: Phase::Disconnected,
             unjoined: None,
             lost_at: None,
             dialled_at: Time::ZERO,
+            presence: Presence::default(),
+            next_publish: None,
             injected: false,
             gave_up: false,
             first_dial_over: false,
@@ -244,12 +250,15 @@ impl Me {
             }
             Event::Stopped => {
                 self.first_dial_ends();
+                if self.presence.is_leaving() {
+                    self.departed(now);
+                }
                 self.set_phase(Phase::Stopped);
             }
         }
     }
 
-    fn clients(&self, count: impl FnOnce(&mut crate::metrics::ClientCounts)) {
+    pub(super) fn clients(&self, count: impl FnOnce(&mut crate::metrics::ClientCounts)) {
         count(&mut self.shared.stats.borrow_mut().pools[self.pool].clients);
     }
 
@@ -283,7 +292,7 @@ impl Me {
         }
     }
 
-    fn join(&self, session: &mut Session<Message>, group: GroupId, now: Time) {
+    pub(super) fn join(&self, session: &mut Session<Message>, group: GroupId, now: Time) {
         let name = self.shared.groups[group.index()].clone();
         // A new session has room for its joins; the check of the scenario bounds them.
         if session.request(now, Operation::Join(name), true).is_err() {
@@ -295,7 +304,9 @@ impl Me {
     }
 
     fn check_ready(&self) {
-        if self.is_ready() {
+        // Nobody waits for visitors.
+        let visitor = self.shared.scenario.pools[self.pool].sessions.is_some();
+        if self.is_ready() && !visitor {
             self.shared.ready.set(self.shared.ready.get() + 1);
         }
     }
@@ -321,6 +332,18 @@ impl Me {
                 verify::LossCause::Harness => clients.disconnects_harness += 1,
             }
         });
+    }
+
+    /// A visitor has gone; what is left of its memberships ends here.
+    fn departed(&self, now: Time) {
+        if self.unjoined.is_some() {
+            self.shared.departed.set(self.shared.departed.get() + 1);
+        }
+        self.shared.shard.borrow_mut().connection_ended(
+            self.slot,
+            verify::ConnectionEnd::CleanClose,
+            now,
+        );
     }
 
     fn recovery_failed(&mut self, failure: RecoveryFailure, now: Time) {
@@ -390,7 +413,7 @@ impl Me {
     fn settled(&mut self, session: &mut Session<Message>, settled: Settled<Message>, now: Time) {
         match &settled.operation {
             Operation::Join(group) => self.join_settled(session, group, &settled, now),
-            Operation::Leave(_) => {}
+            Operation::Leave(group) => self.leave_settled(group),
             Operation::Send { content, .. } | Operation::Event { content, .. } => {
                 self.publish_settled(*content, &settled, now);
             }
@@ -410,8 +433,12 @@ impl Me {
             return;
         }
         if done {
-            self.unjoined = self.unjoined.map(|n| n.saturating_sub(1));
-            self.check_ready();
+            if let Some(left) = self.unjoined.filter(|n| *n > 0) {
+                self.unjoined = Some(left - 1);
+                self.check_ready();
+            }
+        } else if self.presence.is_leaving() {
+            // On its way out: it need not become a member any more.
         } else if !matches!(settled.answer, Some(Answer::Forbidden | Answer::BadRequest))
             && !session.is_stopped()
         {
@@ -427,7 +454,17 @@ impl Me {
         }
     }
 
-    fn publish_settled(&self, message: Message, settled: &Settled<Message>, now: Time) {
+    /// In a closed loop the next message follows the outcome of this one.
+    fn next_in_loop(&self, now: Time) -> Option<Time> {
+        let scenario = &self.shared.scenario;
+        let publish = scenario.pools[self.pool].publish.as_ref()?;
+        let stop = publish.stop.unwrap_or(scenario.duration);
+        let next = now + publish.after_ack?;
+        let end = self.shared.load_start.get()? + stop.min(scenario.duration);
+        (next < end && !self.shared.load_over.get()).then_some(next)
+    }
+
+    fn publish_settled(&mut self, message: Message, settled: &Settled<Message>, now: Time) {
         let outcome = match settled.outcome {
             Outcome::Ok => verify::Outcome::Ok,
             Outcome::Failed => verify::Outcome::Failed,
@@ -442,6 +479,7 @@ impl Me {
                 now,
             );
         }
+        self.next_publish = self.next_in_loop(now);
         let mut stats = self.shared.stats.borrow_mut();
         let pool = &mut stats.pools[self.pool];
         pool.outstanding -= 1;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::time::Sleep;
@@ -49,6 +50,15 @@ impl Link {
                 timeout: DIAL_TIMEOUT,
             };
             shared.dialer.dial(request).await
+        }));
+    }
+
+    /// Starts a dial that hangs: the hub never answers the handshake.
+    pub(super) fn hang(&mut self, until: Duration) {
+        let wait = until.min(DIAL_TIMEOUT);
+        self.dial = Some(Box::pin(async move {
+            tokio::time::sleep(wait).await;
+            Err(DialError::Timeout(wait))
         }));
     }
 

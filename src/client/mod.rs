@@ -11,8 +11,9 @@ pub mod actor;
 mod events;
 mod faults;
 mod link;
+mod presence;
 mod publish;
 pub mod shared;
 
-pub use actor::{Abandon, Client, Goodbye, Inject, Publish};
+pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Inject, Publish};
 pub use shared::{Shared, SharedConfig};

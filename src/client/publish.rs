@@ -1,9 +1,9 @@
 //! Publishes: numbering, stamping, encoding.
 
-use crate::base::{GroupId, Slot, Time};
-use crate::payload::{Identity, StreamId};
+use crate::base::{Draws, GroupId, Slot, Time};
+use crate::payload::{Identity, StreamId, Template};
 use crate::protocol::{Control, Operation, Transmission, Transmit};
-use crate::scenario::{Destination, Publish};
+use crate::scenario::{Destination, Publish, Scenario, Sizes};
 use crate::wire::{Upstream, json};
 
 use super::shared::Shared;
@@ -17,6 +17,8 @@ pub(super) struct Message {
     pub(super) group: GroupId,
     /// Its number in the stream; 0 until it is written for the first time.
     pub(super) seq: u32,
+    /// Bytes of its payload, the same in every transmission.
+    pub(super) size: u32,
     /// When the schedule wanted it sent.
     pub(super) intended: Time,
 }
@@ -39,9 +41,29 @@ pub(super) struct Numbering {
     seqs: Vec<(GroupId, u32)>,
     /// Whose turn it is among the joined groups.
     turn: usize,
+    /// Sizes and destinations, where they are random.
+    draws: Option<Draws>,
 }
 
 impl Numbering {
+    /// The counters of a new client.
+    pub(super) fn new(scenario: &Scenario, slot: Slot) -> Self {
+        let plan = scenario.pools[scenario.pool_of(slot)].publish.as_ref();
+        let random = plan.is_some_and(|plan| {
+            plan.sizes != Sizes::Fixed || matches!(plan.to, Destination::Random(_))
+        });
+        let draws = || scenario.seed.draws("message", u64::from(slot.0));
+        Numbering {
+            draws: random.then(draws),
+            ..Numbering::default()
+        }
+    }
+
+    /// A number from 0 to 1; 0 for clients whose messages leave nothing to chance.
+    fn draw(&mut self) -> f64 {
+        self.draws.as_mut().map_or(0.0, Draws::fraction)
+    }
+
     fn next_seq(&mut self, group: GroupId) -> u32 {
         match self.seqs.iter_mut().find(|(known, _)| *known == group) {
             Some((_, seq)) => {
@@ -63,32 +85,37 @@ impl Numbering {
         plan: &Publish,
         intended: Time,
     ) -> Option<Operation<Message>> {
-        let group = match &plan.to {
+        let size = match plan.sizes {
+            Sizes::Fixed => plan.payload.size,
+            sizes => sizes.pick(plan.payload.size, self.draw(), self.draw()),
+        };
+        let mut content = Message {
+            group: NO_GROUP,
+            seq: 0,
+            // At most a mebibyte.
+            size: size as u32,
+            intended,
+        };
+        content.group = match &plan.to {
             Destination::Group(group) => *group,
             Destination::Joined => {
                 let group = *joined.get(self.turn % joined.len().max(1))?;
                 self.turn = self.turn.wrapping_add(1);
                 group
             }
+            Destination::Random(groups) => {
+                let nth = (self.draw() * groups.len() as f64) as usize;
+                *groups.get(nth.min(groups.len() - 1))?
+            }
             Destination::Event(event) => {
-                let content = Message {
-                    group: NO_GROUP,
-                    seq: 0,
-                    intended,
-                };
                 return Some(Operation::Event {
                     event: event.as_str().into(),
                     content,
                 });
             }
         };
-        let content = Message {
-            group,
-            seq: 0,
-            intended,
-        };
         Some(Operation::Send {
-            group: shared.groups[group.index()].clone(),
+            group: shared.groups[content.group.index()].clone(),
             no_echo: plan.no_echo,
             content,
         })
@@ -155,7 +182,11 @@ impl Numbering {
                             .shard
                             .borrow_mut()
                             .transmitted(&identity, ack_id, now);
-                        let data = plan.payload.write(&identity, &mut scratch.payload);
+                        let template = Template {
+                            size: content.size as usize,
+                            ..plan.payload
+                        };
+                        let data = template.write(&identity, &mut scratch.payload);
                         Upstream::SendToGroup {
                             group: (&**group).into(),
                             ack_id,
@@ -166,7 +197,11 @@ impl Numbering {
                     Operation::Event { event, content } => {
                         let Some(plan) = plan else { return };
                         let identity = self.stamp(shared, slot, content, &transmission, false, now);
-                        let data = plan.payload.write(&identity, &mut scratch.payload);
+                        let template = Template {
+                            size: content.size as usize,
+                            ..plan.payload
+                        };
+                        let data = template.write(&identity, &mut scratch.payload);
                         Upstream::Event {
                             event: (&**event).into(),
                             ack_id,

@@ -63,10 +63,16 @@ pub struct Shared {
     pub(crate) ready: Cell<u32>,
     /// Clients that ever had a connection.
     pub(crate) ever_connected: Cell<u32>,
+    /// Visitors that ever had a connection and have gone again.
+    pub(crate) departed: Cell<u32>,
     /// Client actors that ended in a panic.
     pub(crate) panicked: Cell<u32>,
     /// When the plan restarts the hub, ascending.
     pub(crate) restarts: RefCell<Vec<Time>>,
+    /// The start of the load, once it has started.
+    pub(crate) load_start: Cell<Option<Time>>,
+    /// Nothing more is to be published, whatever the plan says.
+    pub(crate) load_over: Cell<bool>,
     /// Why connects failed, lately.
     pub(crate) notes: RefCell<Notes>,
 }
@@ -135,8 +141,11 @@ impl Shared {
             connecting: Cell::new(0),
             ready: Cell::new(0),
             ever_connected: Cell::new(0),
+            departed: Cell::new(0),
             panicked: Cell::new(0),
             restarts: RefCell::default(),
+            load_start: Cell::new(None),
+            load_over: Cell::new(false),
             notes: RefCell::default(),
             scenario,
         }))
@@ -160,7 +169,7 @@ impl Shared {
     pub(super) fn connect_url(&self, slot: Slot, expired: bool) -> SecretString {
         let now = self.clock.unix_now();
         let identity = ClientIdentity {
-            user_id: Some(user_id(slot)),
+            user_id: Some(user_id(self.scenario.user_of(slot))),
             roles: vec![
                 "webpubsub.joinLeaveGroup".into(),
                 "webpubsub.sendToGroup".into(),
@@ -194,7 +203,7 @@ impl Shared {
     }
 }
 
-/// The user id of a simulated client.
+/// The user id of the user whose first connection is `slot`.
 pub fn user_id(slot: Slot) -> String {
     format!("u-{slot}")
 }

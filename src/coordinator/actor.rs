@@ -212,12 +212,13 @@ impl Coordinator {
 
     fn standing(&self) -> Standing {
         let mut standing = Standing {
-            planned: u64::from(self.scenario.clients()),
+            planned: u64::from(self.scenario.residents()),
             ..Standing::default()
         };
         for report in self.seen.iter().filter_map(|seen| seen.report.as_ref()) {
             standing.ready += u64::from(report.ready);
             standing.ever_connected += u64::from(report.ever_connected);
+            standing.departed += u64::from(report.departed);
             standing.connected += report.connected;
             standing.outstanding += report.outstanding;
             standing.missing += report.progress.missing;

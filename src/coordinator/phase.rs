@@ -67,12 +67,14 @@ impl Phase {
 /// What the fleets say, added up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Standing {
-    /// Clients planned.
+    /// Clients that connect before the load.
     pub planned: u64,
     /// Clients that were connected and members of all their groups.
     pub ready: u64,
     /// Clients that ever had a connection.
     pub ever_connected: u64,
+    /// Visitors among them that have gone again, as planned.
+    pub departed: u64,
     /// Clients connected now.
     pub connected: u64,
     /// Publishes without an outcome.
@@ -131,7 +133,8 @@ fn drain(
     times: &Timetable,
     now: Time,
 ) -> Option<Phase> {
-    let back = standing.connected == standing.ever_connected && standing.outstanding == 0;
+    let there = standing.connected + standing.departed;
+    let back = there == standing.ever_connected && standing.outstanding == 0;
     let healed_now = (back && now >= quiet).then(|| healed.unwrap_or(now));
     let paid_now = (healed_now.is_some() && standing.missing == 0).then(|| paid.unwrap_or(now));
     let over = paid_now.is_some_and(|paid| now >= paid + LINGER)
@@ -170,6 +173,7 @@ mod tests {
             planned: 10,
             ready: 10,
             ever_connected: 10,
+            departed: 0,
             connected,
             outstanding,
             missing,

@@ -17,7 +17,9 @@ use tokio::time::Sleep;
 
 use crate::base::{Slot, Time};
 use crate::chaos::Plan;
-use crate::client::{Abandon, Client, Goodbye, Inject, Publish, Shared, SharedConfig};
+use crate::client::{
+    Abandon, Churn, Client, Depart, Goodbye, Inject, Publish, Shared, SharedConfig,
+};
 use crate::metrics::{Snapshot, latency};
 use crate::scenario::ChaosKind;
 use crate::verify::{self, Facts, Progress, Shard, ShardOutcome};
@@ -64,6 +66,8 @@ pub struct Report {
     pub ready: u32,
     /// Clients that ever had a connection.
     pub ever_connected: u32,
+    /// Visitors among them that have gone again, as planned.
+    pub departed: u32,
     /// Clients connected now.
     pub connected: u64,
     /// Publishes without an outcome.
@@ -175,8 +179,7 @@ impl Fleet {
                 return Some(now + CONNECTING_WAIT);
             }
             self.connects.pop();
-            let client = Client::new(self.shared.clone(), slot).start();
-            self.clients[(slot.0 - self.config.slots.start) as usize] = Some(client);
+            self.start(slot);
         }
         None
     }
@@ -194,20 +197,41 @@ impl Fleet {
                 .schedule_lag
                 .get_or_insert_with(latency::histogram)
                 .saturating_record(lag);
-            match due {
-                Due::Publish(slot) => self.publish(slot, intended),
-                Due::Inject(slot, injection) => {
-                    if let Some(client) = self.client(slot)
-                        && client.try_send(Inject(injection)).is_err()
-                    {
-                        self.shared.notes.borrow_mut().push(format!(
-                            "a fault did not reach slot {slot}: its mailbox is full"
-                        ));
-                    }
-                }
-            }
+            self.do_due(due, intended);
         }
         true
+    }
+
+    fn do_due(&mut self, due: Due, intended: Time) {
+        let (slot, what, reached) = match due {
+            Due::Publish(slot) => return self.publish(slot, intended),
+            Due::Arrive(slot) => return self.start(slot),
+            Due::Inject(slot, injection) => {
+                let client = self.client(slot);
+                let reached = client.map(|client| client.try_send(Inject(injection)).is_ok());
+                (slot, "a fault", reached)
+            }
+            Due::Churn(slot) => {
+                let client = self.client(slot);
+                let reached = client.map(|client| client.try_send(Churn).is_ok());
+                (slot, "a leave", reached)
+            }
+            Due::Depart(slot) => {
+                let client = self.client(slot);
+                let reached = client.map(|client| client.try_send(Depart).is_ok());
+                (slot, "the end of its visit", reached)
+            }
+        };
+        // Clients that are not there yet, or no more, cannot be hit.
+        if reached == Some(false) && self.client(slot).is_some_and(Addr::connected) {
+            let note = format!("{what} did not reach slot {slot}: its mailbox is full");
+            self.shared.notes.borrow_mut().push(note);
+        }
+    }
+
+    fn start(&mut self, slot: Slot) {
+        let client = Client::new(self.shared.clone(), slot).start();
+        self.clients[(slot.0 - self.config.slots.start) as usize] = Some(client);
     }
 
     fn publish(&self, slot: Slot, intended: Time) {
@@ -223,6 +247,12 @@ impl Fleet {
             counts.failed += 1;
             counts.overflow += 1;
         }
+    }
+
+    fn stop_load(&mut self) {
+        self.shared.load_over.set(true);
+        self.agenda.clear();
+        self.connects.clear();
     }
 
     fn report(&mut self, ctx: &mut Context<Self>) {
@@ -256,6 +286,7 @@ impl Fleet {
             fleet: self.config.index,
             ready: self.shared.ready.get(),
             ever_connected: self.shared.ever_connected.get(),
+            departed: self.shared.departed.get(),
             connected: stats
                 .pools
                 .iter()
@@ -322,6 +353,7 @@ impl Handler<StartLoad> for Fleet {
             .filter(|injection| injection.kind == ChaosKind::HubRestart);
         *self.shared.restarts.borrow_mut() =
             restarts.map(|injection| start + injection.at).collect();
+        self.shared.load_start.set(Some(start));
         self.agenda = Agenda::new(
             &self.shared.scenario,
             &self.config.plan,
@@ -335,8 +367,7 @@ impl Handler<StopLoad> for Fleet {
     type Result = ();
 
     fn handle(&mut self, _: StopLoad, _: &mut Self::Context) {
-        self.agenda.clear();
-        self.connects.clear();
+        self.stop_load();
     }
 }
 
@@ -352,8 +383,7 @@ impl Handler<Settle> for Fleet {
     type Result = ResponseActFuture<Self, Option<Arc<Facts>>>;
 
     fn handle(&mut self, _: Settle, _: &mut Self::Context) -> Self::Result {
-        self.agenda.clear();
-        self.connects.clear();
+        self.stop_load();
         let abandon: Vec<_> = self
             .clients
             .iter()

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use crate::base::{Slot, Time};
 use crate::chaos::{Injection, Plan};
-use crate::load::Schedule;
-use crate::scenario::Scenario;
+use crate::load::{Leaves, Schedule, Visit, visit};
+use crate::scenario::{Pool, Scenario};
 
-/// The connects of these slots in the order in which they are due, from the start.
+/// The connects of these slots, but for visitors', in the order in which they are due, from the start.
 pub(super) fn connects(scenario: &Scenario, slots: &Range<u32>) -> Vec<(Duration, Slot)> {
     let mut connects = Vec::new();
-    for pool in &scenario.pools {
+    for pool in scenario.pools.iter().filter(|pool| pool.sessions.is_none()) {
         let period = pool
             .connect
             .and_then(|rate| rate.period())
@@ -32,6 +32,12 @@ pub(super) fn connects(scenario: &Scenario, slots: &Range<u32>) -> Vec<(Duration
 pub(super) enum Due {
     /// The client's next publish.
     Publish(Slot),
+    /// The client leaves one of its groups for a while.
+    Churn(Slot),
+    /// A visitor comes.
+    Arrive(Slot),
+    /// A visitor goes.
+    Depart(Slot),
     /// A fault on one client.
     Inject(Slot, Arc<Injection>),
 }
@@ -44,6 +50,10 @@ pub(super) enum Due {
 pub(super) struct Agenda {
     start: Time,
     publishers: Vec<(Slot, Schedule)>,
+    /// Numbered on from the publishers.
+    churners: Vec<(Slot, Leaves)>,
+    /// Soonest last: when, who, whether it comes.
+    visits: Vec<(Time, Slot, bool)>,
     next: BinaryHeap<Reverse<(Time, u32)>>,
     /// In order of time, soonest last; with the place of the next slot hit.
     injections: Vec<(Time, Arc<Injection>)>,
@@ -59,15 +69,13 @@ impl Agenda {
             ..Agenda::default()
         };
         for pool in &scenario.pools {
-            let Some(publish) = &pool.publish else {
-                continue;
-            };
             for slot in pool.slots().start.max(slots.start)..pool.slots().end.min(slots.end) {
-                let schedule = Schedule::new(scenario.seed, Slot(slot), publish, scenario.duration);
-                agenda.publishers.push((Slot(slot), schedule));
+                agenda.add(scenario, pool, Slot(slot));
             }
         }
-        for index in 0..agenda.publishers.len() {
+        // Nobody goes before it has come: a visit takes time.
+        agenda.visits.sort_by(|a, b| b.cmp(a));
+        for index in 0..agenda.publishers.len() + agenda.churners.len() {
             agenda.advance(index);
         }
         let hits_us =
@@ -82,9 +90,36 @@ impl Agenda {
         agenda
     }
 
+    fn add(&mut self, scenario: &Scenario, pool: &Pool, slot: Slot) {
+        let visit = visit(scenario.seed, slot, pool);
+        let there = visit.unwrap_or(Visit {
+            comes: Duration::ZERO,
+            goes: Duration::MAX,
+        });
+        if let Some(Visit { comes, goes }) = visit.filter(|v| v.comes < scenario.duration) {
+            self.visits.push((self.start + comes, slot, true));
+            if goes < scenario.duration {
+                self.visits.push((self.start + goes, slot, false));
+            }
+        }
+        if let Some(publish) = &pool.publish {
+            let schedule = Schedule::new(scenario.seed, slot, publish, scenario.duration);
+            self.publishers.push((slot, schedule.during(there)));
+        }
+        if let Some(churn) = pool.churn {
+            let end = scenario.duration.min(there.goes);
+            let leaves = Leaves::new(scenario.seed, slot, churn, there.comes, end);
+            self.churners.push((slot, leaves));
+        }
+    }
+
     fn advance(&mut self, index: usize) {
-        if let Some(intended) = self.publishers[index].1.next() {
-            // Slots are at most 2^24, so are publishers.
+        let next = match index.checked_sub(self.publishers.len()) {
+            None => self.publishers[index].1.next(),
+            Some(churner) => self.churners[churner].1.next(),
+        };
+        if let Some(intended) = next {
+            // Slots are at most 2^24, publishers and churners twice that.
             self.next
                 .push(Reverse((self.start + intended, index as u32)));
         }
@@ -98,7 +133,8 @@ impl Agenda {
             .as_ref()
             .map(|(time, ..)| *time)
             .or(self.injections.last().map(|(time, _)| *time));
-        [publish, inject].into_iter().flatten().min()
+        let visit = self.visits.last().map(|(time, ..)| *time);
+        [publish, inject, visit].into_iter().flatten().min()
     }
 
     /// The next piece of work due by `now`, with its intended time.
@@ -106,13 +142,26 @@ impl Agenda {
         if let Some(due) = self.pop_injection(now) {
             return Some(due);
         }
+        if let Some((time, slot, comes)) = self.visits.pop_if(|(time, ..)| *time <= now) {
+            let due = if comes {
+                Due::Arrive(slot)
+            } else {
+                Due::Depart(slot)
+            };
+            return Some((time, due));
+        }
         let Reverse((time, _)) = self.next.peek()?;
         if *time > now {
             return None;
         }
         let Reverse((time, index)) = self.next.pop()?;
-        self.advance(index as usize);
-        Some((time, Due::Publish(self.publishers[index as usize].0)))
+        let index = index as usize;
+        self.advance(index);
+        let due = match index.checked_sub(self.publishers.len()) {
+            None => Due::Publish(self.publishers[index].0),
+            Some(churner) => Due::Churn(self.churners[churner].0),
+        };
+        Some((time, due))
     }
 
     fn pop_injection(&mut self, now: Time) -> Option<(Time, Due)> {

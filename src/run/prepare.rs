@@ -122,6 +122,8 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
             target.display()
         },
         protocol: protocols(&scenario),
+        load: loops(&scenario).into(),
+        plan_hash: plan.hash.clone(),
     };
     let arbiters = arbiters(options.arbiters, hub.is_some(), &scenario);
     let verify = Arc::new(verify_plan(
@@ -215,6 +217,19 @@ fn protocols(scenario: &Scenario) -> String {
     names.join(", ")
 }
 
+/// Whether clients publish by their schedules or wait for the hub.
+fn loops(scenario: &Scenario) -> &'static str {
+    let publishers = || scenario.pools.iter().filter_map(|p| p.publish.as_ref());
+    let open = publishers().any(|publish| publish.after_ack.is_none());
+    let closed = publishers().any(|publish| publish.after_ack.is_some());
+    match (open, closed) {
+        (true, true) => "mixed",
+        (true, false) => "open",
+        (false, true) => "closed",
+        (false, false) => "none",
+    }
+}
+
 /// Where the clients connect; starts the embedded hub when that is the target.
 fn target(
     scenario: &Scenario,
@@ -273,7 +288,9 @@ fn verify_plan(
             .filter(|publish| !matches!(publish.to, Destination::Event(_)));
         for slot in pool.slots() {
             slots.push(verify::SlotPlan {
-                user_id: target.mints_tokens().then(|| user_id(Slot(slot)).into()),
+                user_id: target
+                    .mints_tokens()
+                    .then(|| user_id(scenario.user_of(Slot(slot))).into()),
                 reliable: pool.protocol.is_reliable(),
                 no_echo: publish.is_some_and(|publish| publish.no_echo),
                 data_type: publish.map(|publish| publish.payload.data_type),

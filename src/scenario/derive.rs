@@ -4,7 +4,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::model::{ChaosEntry, ChaosKind, GroupChoice, Scenario, Share, Timing};
+use super::model::{ChaosEntry, ChaosKind, GroupChoice, Scenario, Share, Sizes, Timing};
+
+/// The standard normal distribution's 99th percentile.
+const NORMAL_P99: f64 = 2.326_347_874_040_841;
 
 impl Scenario {
     /// How many clients join each group, by [`GroupId`](crate::base::GroupId).
@@ -19,9 +22,9 @@ impl Scenario {
     }
 
     /// The slots that a fault may hit, as ranges in ascending order: those of its pool, else
-    /// all; `no_sequence_ack` only those that send sequence acks; `hub_restart` none.
+    /// all; kinds about recovery only those whose sessions can be recovered; `hub_restart` none.
     pub fn candidates(&self, entry: &ChaosEntry) -> Vec<Range<u32>> {
-        let reliable_only = entry.kind == ChaosKind::NoSequenceAck;
+        let reliable_only = entry.kind.needs_recovery();
         self.pools
             .iter()
             .enumerate()
@@ -36,8 +39,13 @@ impl Scenario {
 }
 
 impl GroupChoice {
-    /// How many of a pool's `clients` join the group at `place` of this choice.
+    /// How many of a pool's `clients` join the group at `place` of this choice. Spreads that
+    /// are not even know their clients themselves.
     pub fn members_at(&self, place: usize, clients: u32) -> u32 {
+        if let Some(ends) = self.spread.ends() {
+            let begin = place.checked_sub(1).map_or(0, |before| ends[before]);
+            return ends[place] - begin;
+        }
         let count = self.groups.len() as u64;
         let join = u64::from(self.join).min(count);
         if join == 0 {
@@ -58,6 +66,46 @@ impl GroupChoice {
     }
 }
 
+impl Sizes {
+    /// The size, bytes, that two numbers from 0 to 1 pick; `fixed` where all are the same.
+    pub fn pick(self, fixed: usize, u: f64, v: f64) -> usize {
+        match self {
+            Sizes::Fixed => fixed,
+            Sizes::Uniform { min, max } => {
+                let span = f64::from(max - min) + 1.0;
+                (min + (u * span) as u32).min(max) as usize
+            }
+            Sizes::LogNormal {
+                median,
+                p99,
+                min,
+                max,
+            } => {
+                // Box and Muller; 1 - u is above 0, so the logarithm is finite.
+                let normal = (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos();
+                let size = f64::from(median) * (sigma(median, p99) * normal).exp();
+                size.round().clamp(f64::from(min), f64::from(max)) as usize
+            }
+        }
+    }
+
+    /// The mean size, bytes, before it is cut to what fits.
+    pub fn mean(self, fixed: usize) -> f64 {
+        match self {
+            Sizes::Fixed => fixed as f64,
+            Sizes::Uniform { min, max } => (f64::from(min) + f64::from(max)) / 2.0,
+            Sizes::LogNormal { median, p99, .. } => {
+                let sigma = sigma(median, p99);
+                f64::from(median) * (sigma * sigma / 2.0).exp()
+            }
+        }
+    }
+}
+
+fn sigma(median: u32, p99: u32) -> f64 {
+    (f64::from(p99) / f64::from(median)).ln() / NORMAL_P99
+}
+
 impl Share {
     /// How many of `all` this is: at least one where there are any, at most all.
     pub fn of(self, all: u32) -> u32 {
@@ -65,6 +113,7 @@ impl Share {
             // The slack undoes the division by 100 (7% of 100 is 7, not 8).
             Share::Fraction(fraction) => (fraction * f64::from(all) - 1e-6).ceil() as u32,
             Share::Count(count) => count,
+            Share::Zones(zones) => all.div_ceil(zones.max(1)),
         };
         wanted.max(1).min(all)
     }
@@ -116,6 +165,7 @@ mod tests {
                     let choice = GroupChoice {
                         groups: (0..count).map(GroupId).collect(),
                         join,
+                        ..GroupChoice::default()
                     };
                     for place in 0..count {
                         let joined = (0..clients)
@@ -127,6 +177,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn sizes_are_spread_as_the_file_says() {
+        let sizes = Sizes::LogNormal {
+            median: 400,
+            p99: 4096,
+            min: 56,
+            max: 60_000,
+        };
+        let n = 200;
+        let grid = (0..n * n).map(|i| (f64::from(i % n) + 0.5, f64::from(i / n) + 0.5));
+        let n = f64::from(n);
+        let mut drawn: Vec<_> = grid.map(|(u, v)| sizes.pick(0, u / n, v / n)).collect();
+        drawn.sort_unstable();
+        let quantile = |q: f64| drawn[(q * drawn.len() as f64) as usize] as f64;
+        assert!(
+            (quantile(0.5) / 400.0 - 1.0).abs() < 0.05,
+            "{}",
+            quantile(0.5)
+        );
+        assert!(
+            (quantile(0.99) / 4096.0 - 1.0).abs() < 0.1,
+            "{}",
+            quantile(0.99)
+        );
+        let even = Sizes::Uniform { min: 60, max: 62 };
+        let picked: Vec<_> = [0.0, 0.4, 0.99, 1.0].map(|u| even.pick(0, u, 0.0)).into();
+        assert_eq!(picked, [60, 61, 62, 62]);
+        assert_eq!(even.mean(0), 61.0);
     }
 
     #[test]

@@ -16,8 +16,9 @@ pub mod yaml;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use file::{load, parse};
 pub use model::{
-    Arrivals, ChaosEntry, ChaosKind, Comparison, Destination, GroupChoice, Mode, Pool, Promise,
-    Publish, Scenario, Share, TargetSpec, Threshold, Timing, Unit,
+    Arrivals, ChaosEntry, ChaosKind, Churn, Comparison, Destination, Effect, GroupChoice, Mode,
+    Pool, Profile, Promise, Publish, Scenario, Sessions, Share, Sizes, Spread, Stage, Stay,
+    TargetSpec, Threshold, Timing, Unit,
 };
 pub use read::env::Env;
 pub use read::overrides::Overrides;

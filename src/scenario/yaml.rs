@@ -2,16 +2,17 @@
 //!
 //! What comes out is read back to the same scenario, but for the secrets.
 
+mod publish;
+
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::model::{
-    Arrivals, ChaosEntry, Destination, GroupChoice, Pool, Publish, Scenario, Share, TargetSpec,
+    ChaosEntry, ChaosKind, Effect, GroupChoice, Pool, Scenario, Share, Spread, Stay, TargetSpec,
     Timing,
 };
-use super::resolve::publish::PADDINGS;
 use crate::base::units::{ByteSize, format_duration};
 
 const MASK: &str = "***";
@@ -135,11 +136,37 @@ fn pool(pool: &Pool, groups: &[String], out: &mut String) -> fmt::Result {
     if let Some(rate) = pool.connect {
         writeln!(out, "    connect: {rate}")?;
     }
+    if pool.connections_per_user > 1 {
+        writeln!(
+            out,
+            "    connections_per_user: {}",
+            pool.connections_per_user
+        )?;
+    }
+    if let Some(sessions) = &pool.sessions {
+        let stay = match sessions.stay {
+            Stay::Fixed(stay) => format_duration(stay),
+            Stay::Exponential(mean) => format!("exponential({})", format_duration(mean)),
+            Stay::Uniform(min, max) => {
+                format!(
+                    "'uniform({}, {})'",
+                    format_duration(min),
+                    format_duration(max)
+                )
+            }
+        };
+        let arrive = sessions.arrive;
+        writeln!(out, "    sessions: {{arrive: {arrive}, stay: {stay}}}")?;
+    }
     if !pool.groups.groups.is_empty() {
         choice(&pool.groups, groups, out)?;
     }
+    if let Some(churn) = &pool.churn {
+        let (every, away) = (format_duration(churn.every), format_duration(churn.away));
+        writeln!(out, "    churn: {{every: {every}, away: {away}}}")?;
+    }
     match &pool.publish {
-        Some(publish) => self::publish(publish, groups, out),
+        Some(publish) => self::publish::publish(publish, groups, out),
         None => Ok(()),
     }
 }
@@ -157,6 +184,21 @@ fn choice(choice: &GroupChoice, groups: &[String], out: &mut String) -> fmt::Res
     });
     if let Some(prefix) = counted {
         let prefix = quoted(prefix);
+        match choice.spread {
+            Spread::Even => {}
+            Spread::Range { min, max, .. } => {
+                return writeln!(
+                    out,
+                    "    groups: {{prefix: {prefix}, size: {{min: {min}, max: {max}}}}}"
+                );
+            }
+            Spread::Zipf { .. } => {
+                return writeln!(
+                    out,
+                    "    groups: {{count: {count}, prefix: {prefix}, size: zipf}}"
+                );
+            }
+        }
         return writeln!(
             out,
             "    groups: {{count: {count}, prefix: {prefix}, join: {join}}}"
@@ -170,35 +212,6 @@ fn choice(choice: &GroupChoice, groups: &[String], out: &mut String) -> fmt::Res
         write!(out, ", {}", quoted(name))?;
     }
     writeln!(out, "], join: {join}}}")
-}
-
-fn publish(publish: &Publish, groups: &[String], out: &mut String) -> fmt::Result {
-    writeln!(out, "    publish:")?;
-    writeln!(out, "      rate: {}", publish.rate)?;
-    let arrivals = match publish.arrivals {
-        Arrivals::Uniform => "uniform",
-        Arrivals::Poisson => "poisson",
-    };
-    writeln!(out, "      arrivals: {arrivals}")?;
-    match &publish.to {
-        Destination::Joined => writeln!(out, "      to: joined")?,
-        Destination::Group(group) => {
-            writeln!(out, "      to: {}", quoted(&groups[group.index()]))?;
-        }
-        Destination::Event(name) => writeln!(out, "      to: {{event: {}}}", quoted(name))?,
-    }
-    let padding = PADDINGS
-        .iter()
-        .find(|(_, padding)| *padding == publish.payload.padding)
-        .map_or("", |(name, _)| name);
-    writeln!(
-        out,
-        "      payload: {{type: {}, size: {}, padding: {padding}}}",
-        publish.payload.data_type,
-        ByteSize(publish.payload.size as u64),
-    )?;
-    writeln!(out, "      ack: {}", publish.ack)?;
-    writeln!(out, "      no_echo: {}", publish.no_echo)
 }
 
 fn chaos(entry: &ChaosEntry, pools: &[Pool], out: &mut String) -> fmt::Result {
@@ -225,19 +238,46 @@ fn chaos(entry: &ChaosEntry, pools: &[Pool], out: &mut String) -> fmt::Result {
         // A hub_restart hits everybody and says so by saying nothing.
         Share::Count(0) => {}
         Share::Count(count) => write!(out, ", count: {count}")?,
+        Share::Zones(zones) => write!(out, ", zones: {zones}")?,
         Share::Fraction(fraction) => {
             write!(out, ", share: {}%", (fraction * 100.0 * 1e9).round() / 1e9)?;
         }
     }
-    if let Some(lasts) = entry.lasts {
-        write!(out, ", for: {}", duration(lasts))?;
+    match entry.lasts {
+        Some(lasts) if entry.kind == ChaosKind::RecoverLate => {
+            // The recovery window is 30 s.
+            let outside = lasts > Duration::from_secs(30);
+            write!(
+                out,
+                ", window: {}",
+                if outside { "outside" } else { "inside" }
+            )?;
+        }
+        Some(lasts) => write!(out, ", for: {}", duration(lasts))?,
+        None => {}
+    }
+    match entry.effect {
+        Effect::Plain => {}
+        Effect::Delay { delay, jitter } => {
+            write!(
+                out,
+                ", delay: {}, jitter: {}",
+                duration(delay),
+                duration(jitter)
+            )?;
+        }
+        Effect::BytesPerSecond(rate) => write!(out, ", rate: {}/s", ByteSize(rate))?,
+        Effect::Pieces(size) => write!(out, ", size: {}", ByteSize(size.into()))?,
+    }
+    if !entry.rolling.is_zero() {
+        write!(out, ", rolling: {}", duration(entry.rolling))?;
     }
     writeln!(out, "}}")
 }
 
 /// A text as a double-quoted scalar, nothing in it read as YAML or as a reference to the
 /// environment. JSON's escapes are YAML's.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let safe = !text.is_empty()
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text

@@ -2,7 +2,10 @@
 //! named with its place.
 
 mod broken;
+mod chaos;
 mod flags;
+mod load;
+mod people;
 mod right;
 mod secrets;
 

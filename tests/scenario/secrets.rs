@@ -159,6 +159,14 @@ thresholds: ['${A} < 5', 'ack.p99 < ${A}', 'ack.p99 ${A}', '${A}']
     assert!(!wrong.to_string().contains("hush"), "{wrong}");
 }
 
+#[test]
+fn an_anchor_before_the_key_does_not_make_the_secret_a_name() {
+    let text = "pools: {a: {clients: 1}}\ntarget: {endpoint: 'http://h', &access_key: \"hushhush\", hub: 1x}\n";
+    let told = parse(text).unwrap_err().to_string();
+    assert!(!told.contains("hushhush"), "{told}");
+    assert!(told.contains("an anchor or a tag before a key"), "{told}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 

@@ -10,8 +10,8 @@ use crate::payload::{Padding, Template};
 use crate::report::build::RunFacts;
 use crate::scenario::model::{Comparison, Unit as BoundUnit};
 use crate::scenario::{
-    Arrivals, ChaosEntry, ChaosKind, Destination, GroupChoice, Mode, Pool, Promise, Publish,
-    Scenario, Share, TargetSpec, Threshold, Timing,
+    Arrivals, ChaosEntry, ChaosKind, Destination, Effect, GroupChoice, Mode, Pool, Profile,
+    Promise, Publish, Scenario, Share, Sizes, TargetSpec, Threshold, Timing,
 };
 use crate::verify::{Permitted, Tally, Verification, Violation};
 use crate::wire::{DataType, Subprotocol};
@@ -44,13 +44,22 @@ pub(in crate::report) fn scenario() -> Scenario {
         groups: GroupChoice {
             groups: groups.clone(),
             join: 1,
+            ..GroupChoice::default()
         },
+        connections_per_user: 1,
+        sessions: None,
+        churn: None,
         publish: None,
     };
     let mut talkers = pool("talkers", 0);
     talkers.publish = Some(Publish {
         rate: Rate::per_second(1.0),
         arrivals: Arrivals::Uniform,
+        profile: Profile::Constant,
+        start: Duration::ZERO,
+        stop: None,
+        after_ack: None,
+        sizes: Sizes::Fixed,
         to: Destination::Joined,
         payload: Template {
             data_type: DataType::Json,
@@ -83,6 +92,8 @@ pub(in crate::report) fn scenario() -> Scenario {
                     until: Duration::from_secs(20),
                 },
                 lasts: None,
+                effect: Effect::Plain,
+                rolling: Duration::ZERO,
             },
             ChaosEntry {
                 kind: ChaosKind::Blackout,
@@ -90,6 +101,8 @@ pub(in crate::report) fn scenario() -> Scenario {
                 share: Share::Count(5),
                 timing: Timing::At(Duration::from_secs(12)),
                 lasts: Some(Duration::from_secs(35)),
+                effect: Effect::Plain,
+                rolling: Duration::ZERO,
             },
         ],
         thresholds: vec![
@@ -198,6 +211,8 @@ pub(in crate::report) fn facts<'a>(
             duration_s: 31.5,
             target: "embedded hub".into(),
             protocol: "json.reliable".into(),
+            load: "open".into(),
+            plan_hash: "8a2f3e392db17a4cbbacf539e1172547".into(),
         },
         scenario,
         snapshot,

@@ -209,6 +209,12 @@ fn publishes(results: &Results) -> Vec<String> {
         count(publish.retries),
         count(publish.duplicate_acks)
     )];
+    if matches!(results.run.load.as_str(), "closed" | "mixed") {
+        lines.push(format!(
+            "{} loop: clients wait for their acks, so a slow hub gets less to do",
+            results.run.load
+        ));
+    }
     if publish.overflow > 0 {
         lines.push(format!(
             "{} of the failed were turned away: too many in flight on one client",

@@ -127,6 +127,35 @@ pub(in crate::scenario) fn whole(
     }
 }
 
+/// A number from `min` to `max`, or a percentage; `what` names it: "a factor of the rate".
+pub(in crate::scenario) fn number(
+    node: &Node,
+    what: &str,
+    min: f64,
+    max: f64,
+    mistakes: &mut Mistakes,
+) -> Option<Read<f64>> {
+    let expected = format!("a number from {min} to {max}, e.g. 0.5 or 2");
+    let scalar = scalar(node, &expected, mistakes)?;
+    let text = scalar.value.trim();
+    let (digits, unit) = match text.strip_suffix('%') {
+        Some(digits) => (digits, 100.0),
+        None => (text, 1.0),
+    };
+    let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let parsed = digits.parse::<f64>().ok().filter(|_| plain);
+    let value = parsed.map(|value| value / unit);
+    match value.filter(|value| (min..=max).contains(value)) {
+        Some(value) => Some(read(node, scalar, value)),
+        None => {
+            mistakes
+                .add(node.place, format!("`{}` is not {what}", scalar.shown()))
+                .expected(expected);
+            None
+        }
+    }
+}
+
 /// `true` or `false`.
 pub(in crate::scenario) fn flag(node: &Node, mistakes: &mut Mistakes) -> Option<bool> {
     let options = [("true", true), ("false", false)];

@@ -305,6 +305,7 @@ impl<'t> Builder<'t, '_> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut lines = HashMap::new();
         let mut key: Option<Rc<Node>> = None;
+        let mut skipped = false;
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
@@ -313,9 +314,20 @@ impl<'t> Builder<'t, '_> {
             if !is_node(&event) {
                 continue;
             }
+            let marked = event.anchor_id().is_some() || event.tag().is_some();
+            let anchored = key.is_none() && marked;
             let node = self.node(event, span)?;
+            if anchored {
+                // `&access_key: hush` names an anchor `access_key:`, and the secret the key.
+                self.mistakes
+                    .add(node.place, "an anchor or a tag before a key")
+                    .mend("leave it out, or put `&name` before the value that `*name` repeats");
+                self.sources.hide(node.stretch);
+                skipped = true;
+            }
             match key.take() {
                 None => key = Some(node),
+                Some(_) if std::mem::take(&mut skipped) => self.sources.hide(node.stretch),
                 Some(key) => self.entry(&mut entries, &mut lines, &key, node),
             }
         }
@@ -332,7 +344,7 @@ impl<'t> Builder<'t, '_> {
         let Kind::Scalar(name) = &key.kind else {
             let what = format!("{} cannot be a key", key.kind_name());
             self.mistakes.add(key.place, what).expected("a name");
-            // Nobody can say what it holds.
+            // Nobody can say what they hold.
             self.sources.hide(key.stretch);
             self.sources.hide(value.stretch);
             return;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::effect;
 use crate::scenario::model::{ChaosEntry, ChaosKind, Pool, Share, TargetSpec, Timing};
 use crate::scenario::read::names::did_you_mean;
 use crate::scenario::read::scalar;
@@ -9,9 +10,12 @@ use crate::scenario::read::section::{Section, items};
 use crate::scenario::read::source::{Mistakes, Place};
 use crate::scenario::read::tree::Node;
 
-const KEYS: [&str; 9] = [
-    "kind", "pool", "at", "start", "every", "until", "share", "count", "for",
+pub(in crate::scenario) const KEYS: [&str; 16] = [
+    "kind", "pool", "at", "start", "every", "until", "share", "count", "zones", "rolling", "for",
+    "delay", "jitter", "rate", "size", "window",
 ];
+/// Zones that clients are divided into.
+const ZONES_MAX: u64 = 10_000;
 /// Entries of one file.
 const ENTRIES_MAX: usize = 256;
 /// How often one entry may hit a client: times its injections, so that a plan fits in memory.
@@ -80,7 +84,12 @@ fn entry(
     let pool = pool(&section, context, mistakes);
     let timing = timing(&section, context, mistakes);
     let kind = kind?;
-    let lasts = lasts(&section, kind, mistakes);
+    let lasts = match kind {
+        ChaosKind::RecoverLate => effect::window(&section, mistakes),
+        _ => lasts(&section, kind, mistakes),
+    };
+    let effect = effect::read(&section, kind, mistakes);
+    let rolling = effect::rolling(&section, timing.as_ref(), context.duration, mistakes);
     if kind == ChaosKind::HubRestart {
         hub_restart(&section, context, mistakes);
     }
@@ -98,6 +107,8 @@ fn entry(
         share: share?,
         timing: timing?,
         lasts,
+        effect: effect?,
+        rolling,
     };
     let hits = bounded(&section, &entry, context, mistakes);
     Some((entry, hits))
@@ -259,8 +270,14 @@ fn share(
     context: &Context<'_>,
     mistakes: &mut Mistakes,
 ) -> Option<Share> {
-    if section.conflict("share", "count", "give one of the two", mistakes) {
-        return None;
+    for (first, second) in [("share", "count"), ("share", "zones"), ("count", "zones")] {
+        if section.conflict(first, second, "give one of them", mistakes) {
+            return None;
+        }
+    }
+    if let Some(node) = section.get("zones") {
+        let read = scalar::whole(node, "a number of zones", 1, ZONES_MAX, mistakes)?;
+        return Some(Share::Zones(read.value as u32));
     }
     if let Some(node) = section.get("share") {
         let read = scalar::share(node, mistakes)?;
@@ -275,7 +292,7 @@ fn share(
     let Some(node) = section.get("count") else {
         mistakes
             .add(section.place, "it is not said how many clients this hits")
-            .mend("add `share: 10%` or `count: 5`");
+            .mend("add `share: 10%`, `count: 5` or `zones: 5`");
         return None;
     };
     let read = scalar::whole(
@@ -303,7 +320,7 @@ fn share(
 
 /// A restart hits everybody, and only the embedded hub can be told to.
 fn hub_restart(section: &Section<'_>, context: &Context<'_>, mistakes: &mut Mistakes) {
-    for key in ["pool", "share", "count"] {
+    for key in ["pool", "share", "count", "zones", "rolling"] {
         if let Some(entry) = section.entry(key) {
             mistakes
                 .add(entry.key_place, format!("a hub_restart has no `{key}`"))
@@ -327,17 +344,14 @@ fn possible(
     mistakes: &mut Mistakes,
 ) {
     let at = section.get("kind").map_or(section.place, |node| node.place);
-    if kind == ChaosKind::NoSequenceAck
+    if kind.needs_recovery()
         && let Some(pool) = pool
     {
         let hit = |at: usize| pool.is_none_or(|pool| pool == at);
         let mut pools = context.pools.iter().enumerate();
         if !pools.any(|(at, pool)| hit(at) && pool.protocol.is_reliable()) {
             mistakes
-                .add(
-                    at,
-                    "no client here sends sequence acks that could be withheld",
-                )
+                .add(at, "no client here has a session that could be recovered")
                 .mend("use a pool with `protocol: json.reliable`");
         }
     }
@@ -349,7 +363,7 @@ fn possible(
                 ..
             }
     );
-    if kind == ChaosKind::BadToken && keyless {
+    if matches!(kind, ChaosKind::BadToken | ChaosKind::ExpireTokens) && keyless {
         mistakes
             .add(at, "without an access key no expired token can be signed")
             .mend("give the target an `access_key`");

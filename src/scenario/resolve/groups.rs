@@ -3,13 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::base::GroupId;
-use crate::scenario::model::GroupChoice;
+use rand_chacha::ChaCha8Rng;
+
+use super::pools::CLIENTS_MAX;
+use super::spread;
+use crate::scenario::model::{GroupChoice, Spread};
 use crate::scenario::read::scalar::{self, Read};
 use crate::scenario::read::section::{Section, items};
 use crate::scenario::read::source::{Mistakes, Place};
 use crate::scenario::read::tree::Node;
 
-const KEYS: [&str; 4] = ["count", "prefix", "names", "join"];
+pub(in crate::scenario) const KEYS: [&str; 5] = ["count", "size", "prefix", "names", "join"];
 const PREFIX_DEFAULT: &str = "group-";
 /// Groups in one scenario: the table holds every name.
 pub(super) const GROUPS_MAX: u64 = 1 << 20;
@@ -61,6 +65,7 @@ impl Groups {
 pub(super) fn read(
     pool: &Section<'_>,
     clients: u32,
+    rng: ChaCha8Rng,
     groups: &mut Groups,
     mistakes: &mut Mistakes,
 ) -> Option<GroupChoice> {
@@ -72,6 +77,11 @@ pub(super) fn read(
         return None;
     }
     section.conflict("names", "prefix", "names are whole already", mistakes);
+    section.conflict("names", "size", "sizes are of counted groups", mistakes);
+    let spread = match section.get("names") {
+        Some(_) => Some(Spread::Even),
+        None => spread::read(&section, clients, rng, mistakes)?,
+    };
     let (chosen, all) = match section.get("names") {
         Some(node) => {
             let chosen = names(node, &section.path("names"), groups, mistakes)?;
@@ -82,9 +92,19 @@ pub(super) fn read(
             };
             (chosen, all)
         }
-        None => counted(&section, groups, mistakes)?,
+        None => counted(&section, spread.as_ref(), clients, groups, mistakes)?,
     };
-    let join = join(&section, &all, mistakes)?;
+    let spread = spread.unwrap_or_default();
+    let join = match (spread.ends(), section.entry("join")) {
+        (Some(_), Some(entry)) => {
+            mistakes
+                .add(entry.key_place, "`join` cannot stand beside these sizes")
+                .mend("with a range or zipf each client joins one group");
+            return None;
+        }
+        (Some(_), None) => 1,
+        (None, _) => join(&section, &all, mistakes)?,
+    };
     if u64::from(clients) * u64::from(join) > MEMBERSHIPS_MAX {
         let what = format!("clients times groups joined is above {MEMBERSHIPS_MAX}");
         mistakes.add(section.place, what);
@@ -93,6 +113,7 @@ pub(super) fn read(
     Some(GroupChoice {
         groups: chosen,
         join,
+        spread,
     })
 }
 
@@ -105,14 +126,35 @@ struct Count {
     by_name: bool,
 }
 
-/// `{count: N, prefix: P}`.
+/// `{count: N, prefix: P}`, or `{size: N, prefix: P}` with as many groups as that takes.
 fn counted(
     section: &Section<'_>,
+    spread: Option<&Spread>,
+    clients: u32,
     groups: &mut Groups,
     mistakes: &mut Mistakes,
 ) -> Option<(Vec<GroupId>, Count)> {
-    let node = section.required("count", "`count: 10` or `names: [lobby]`", mistakes)?;
-    let count = scalar::whole(node, "a number of groups", 1, GROUPS_MAX, mistakes)?;
+    let count = match (spread.and_then(Spread::ends), section.get("size")) {
+        (Some(ends), Some(node)) => Read {
+            value: ends.len() as u64,
+            place: node.place,
+            shown: ends.len().to_string(),
+        },
+        (None, Some(node)) => {
+            let size = scalar::whole(node, "a group size", 1, CLIENTS_MAX, mistakes)?;
+            let value = u64::from(clients).div_ceil(size.value);
+            Read {
+                value,
+                place: size.place,
+                shown: value.to_string(),
+            }
+        }
+        (_, None) => {
+            let example = "`count: 10`, `size: 10` or `names: [lobby]`";
+            let node = section.required("count", example, mistakes)?;
+            scalar::whole(node, "a number of groups", 1, GROUPS_MAX, mistakes)?
+        }
+    };
     let prefix = match section.get("prefix") {
         Some(node) => {
             let read = scalar::text(node, "the start of every name", mistakes)?;
@@ -172,17 +214,18 @@ fn names(
 }
 
 /// A group's name as the service takes it: 1 to 1024 characters, not all white space. Not
-/// `joined` either, which as a destination means something else.
+/// `joined` or `random` either, which as destinations mean something else.
 pub(super) fn check_name(read: &Read<String>, mistakes: &mut Mistakes) -> Option<()> {
     let name = &read.value;
     let right = !name.trim().is_empty()
         && name != "joined"
+        && name != "random"
         && name.chars().count() <= NAME_MAX
         && !name.contains(char::is_control);
     if !right {
         let what = format!("`{}` cannot name a group", read.shown);
         mistakes.add(read.place, what).expected(
-            "1 to 1024 characters, not all white space, no control characters, not `joined`",
+            "1 to 1024 characters, not all white space, no control characters, not `joined` or `random`",
         );
     }
     right.then_some(())

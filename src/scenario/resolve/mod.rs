@@ -5,9 +5,14 @@
 //! shows them all. Read `scenario` first.
 
 pub(super) mod chaos;
+mod effect;
 pub(super) mod groups;
+mod pace;
 pub(super) mod pools;
+mod profile;
 pub(super) mod publish;
 pub(super) mod scenario;
+mod sessions;
+mod spread;
 pub(super) mod target;
 pub(super) mod threshold;

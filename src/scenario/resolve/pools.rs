@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use rand_chacha::ChaCha8Rng;
+
 use super::groups::{self, Groups};
-use super::publish;
-use super::scenario::Verify;
-use crate::scenario::model::{GroupChoice, Pool};
+use super::scenario::{Outside, Verify};
+use super::{publish, sessions};
+use crate::base::Seed;
+use crate::scenario::model::{GroupChoice, Pool, Sessions};
 use crate::scenario::read::names::cut;
 use crate::scenario::read::scalar;
 use crate::scenario::read::section::{Section, entries};
@@ -13,7 +16,16 @@ use crate::scenario::read::source::{Mistakes, Place};
 use crate::scenario::read::tree::Entry;
 use crate::wire::Subprotocol;
 
-const KEYS: [&str; 5] = ["clients", "protocol", "connect", "groups", "publish"];
+pub(in crate::scenario) const KEYS: [&str; 8] = [
+    "clients",
+    "protocol",
+    "connect",
+    "sessions",
+    "connections_per_user",
+    "groups",
+    "churn",
+    "publish",
+];
 /// Clients of one run: slots are numbered in 24 bits.
 pub(super) const CLIENTS_MAX: u64 = 1 << 24;
 /// Pools of one run: each is a label value of every metric.
@@ -36,6 +48,7 @@ struct Draft<'n> {
     /// As asked, and after `--scale`.
     asked: u32,
     clients: u32,
+    sessions: Option<Sessions>,
     choice: Option<GroupChoice>,
 }
 
@@ -43,7 +56,8 @@ pub(super) fn read(
     file: &Section<'_>,
     verify: &Verify,
     duration: Option<Duration>,
-    scale: f64,
+    seed: Seed,
+    outside: &Outside<'_>,
     mistakes: &mut Mistakes,
 ) -> Pools {
     let expected = "a mapping of names to pools, e.g. `pools: {talkers: {clients: 10}}`";
@@ -61,9 +75,12 @@ pub(super) fn read(
         return Pools::default();
     }
     let mut groups = Groups::default();
-    let drafts: Vec<Draft<'_>> = entries
-        .iter()
-        .filter_map(|entry| draft(entry, scale, &mut groups, mistakes))
+    let drafts: Vec<Draft<'_>> = (0..)
+        .zip(entries)
+        .filter_map(|(nth, entry)| {
+            let rng = seed.stream("groups", nth);
+            draft(entry, duration, outside, rng, &mut groups, mistakes)
+        })
         .collect();
     let complete =
         drafts.len() == entries.len() && drafts.iter().all(|draft| draft.choice.is_some());
@@ -72,10 +89,12 @@ pub(super) fn read(
         // Of an incomplete table nobody can say what is missing in it.
         members: complete.then(|| members(&drafts, groups.names.len())),
         mode: verify.mode,
+        asked: 0,
         duration,
+        duration_forced: outside.duration_forced,
     };
     let asked = drafts.iter().map(|draft| draft.asked).collect();
-    let pools = finish(drafts, &context, mistakes);
+    let pools = finish(drafts, context, mistakes);
     Pools {
         pools,
         asked,
@@ -85,27 +104,64 @@ pub(super) fn read(
 
 fn draft<'n>(
     entry: &'n Entry,
-    scale: f64,
+    duration: Option<Duration>,
+    outside: &Outside<'_>,
+    rng: ChaCha8Rng,
     groups: &mut Groups,
     mistakes: &mut Mistakes,
 ) -> Option<Draft<'n>> {
     check_name(entry, mistakes);
     let path = format!("pools.{}", cut(&entry.key));
     let section = Section::open(&entry.value, entry.key_place, &path, &KEYS, mistakes)?;
-    let asked = section
-        .required("clients", "`clients: 10`", mistakes)
-        .and_then(|node| scalar::whole(node, "a number of clients", 1, CLIENTS_MAX, mistakes));
+    let sessions = sessions::read(&section, mistakes);
+    let asked = asked(&section, sessions.as_ref(), duration, outside, mistakes);
     // One stands for a number that could not be read, to find the other mistakes.
-    let asked = asked.map_or(1, |read| read.value);
-    let clients = ((asked as f64 * scale).round() as u64).clamp(1, CLIENTS_MAX) as u32;
-    let choice = groups::read(&section, clients, groups, mistakes);
+    let asked = asked.unwrap_or(1);
+    let clients = ((asked as f64 * outside.scale).round() as u64).clamp(1, CLIENTS_MAX) as u32;
+    let choice = groups::read(&section, clients, rng, groups, mistakes);
     Some(Draft {
         section,
         name: &entry.key,
         asked: asked as u32,
         clients,
+        sessions: sessions.map(|sessions| sessions::scaled(sessions, outside)),
         choice,
     })
+}
+
+/// How many clients the file asks for: of visitors, as many as come.
+fn asked(
+    section: &Section<'_>,
+    sessions: Option<&Sessions>,
+    duration: Option<Duration>,
+    outside: &Outside<'_>,
+    mistakes: &mut Mistakes,
+) -> Option<u64> {
+    let come = sessions
+        .zip(duration)
+        .map(|(sessions, duration)| sessions::clients(sessions, duration));
+    let node = match (section.get("clients"), come) {
+        (None, Some(come)) => return Some(come),
+        (None, None) if section.entry("sessions").is_some() => return None,
+        (None, None) => section.required("clients", "`clients: 10`", mistakes)?,
+        (Some(node), _) => node,
+    };
+    let read = scalar::whole(node, "a number of clients", 1, CLIENTS_MAX, mistakes)?;
+    let Some(come) = come.filter(|come| read.value > *come) else {
+        return Some(read.value);
+    };
+    if !outside.duration_forced {
+        mistakes
+            .add(
+                read.place,
+                format!(
+                    "only {come} of {} clients come before the load ends",
+                    read.shown
+                ),
+            )
+            .mend("leave `clients` out: as many as come");
+    }
+    Some(come)
 }
 
 /// Pool names are label values of metrics and steps of dotted paths.
@@ -138,13 +194,14 @@ fn members(drafts: &[Draft<'_>], groups: usize) -> Vec<u32> {
 
 fn finish(
     drafts: Vec<Draft<'_>>,
-    context: &publish::Context<'_>,
+    mut context: publish::Context<'_>,
     mistakes: &mut Mistakes,
 ) -> Vec<Pool> {
     let mut first_slot = 0;
     let mut pools = Vec::new();
     for draft in drafts {
         let section = &draft.section;
+        context.asked = draft.asked;
         let protocol = protocol(section, mistakes);
         let pool = Pool {
             name: draft.name.to_owned(),
@@ -152,7 +209,14 @@ fn finish(
             clients: draft.clients,
             protocol,
             connect: connect(section, mistakes),
-            publish: publish::read(section, draft.choice.as_ref(), protocol, context, mistakes),
+            connections_per_user: per_user(section, mistakes),
+            sessions: draft.sessions,
+            churn: sessions::churn(
+                section,
+                draft.choice.as_ref().is_none_or(|choice| choice.join > 0),
+                mistakes,
+            ),
+            publish: publish::read(section, draft.choice.as_ref(), protocol, &context, mistakes),
             groups: draft.choice.unwrap_or_default(),
         };
         if u64::from(first_slot) + u64::from(draft.clients) > CLIENTS_MAX {
@@ -176,6 +240,14 @@ fn protocol(section: &Section<'_>, mistakes: &mut Mistakes) -> Subprotocol {
         .get("protocol")
         .and_then(|node| scalar::choice(node, "a protocol", &options, mistakes))
         .map_or(Subprotocol::default(), |read| read.value)
+}
+
+fn per_user(section: &Section<'_>, mistakes: &mut Mistakes) -> u32 {
+    let what = "a number of connections";
+    section
+        .get("connections_per_user")
+        .and_then(|node| scalar::whole(node, what, 1, CLIENTS_MAX, mistakes))
+        .map_or(1, |read| read.value as u32)
 }
 
 fn connect(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<crate::base::units::Rate> {

@@ -63,7 +63,8 @@ pub(in crate::scenario) fn resolve(
     };
     let file = Section::open(root, head, "", &KEYS, mistakes)?;
     version(&file, mistakes);
-    let seed = seed(&file, mistakes);
+    let given = seed(&file, mistakes);
+    let seed = given.unwrap_or_else(Seed::draw);
     let duration = duration(&file, "duration", DURATION_DEFAULT, mistakes);
     if duration.is_some_and(|duration| duration.is_zero()) {
         let at = file.get("duration").map_or(head, |node| node.place);
@@ -72,7 +73,7 @@ pub(in crate::scenario) fn resolve(
     let verify = verify(&file, mistakes);
     let target = target::read(&file, mistakes);
     let embedded = matches!(target, TargetSpec::Embedded { .. });
-    let pools = pools::read(&file, &verify, duration, outside.scale, mistakes);
+    let pools = pools::read(&file, &verify, duration, seed, outside, mistakes);
     let context = chaos::Context {
         pools: &pools.pools,
         asked: &pools.asked,
@@ -83,8 +84,8 @@ pub(in crate::scenario) fn resolve(
     let chaos = chaos::read(&file, &context, mistakes);
     Some(Scenario {
         name: name(&file, outside.stem, mistakes),
-        seed: seed.unwrap_or_else(Seed::draw),
-        seed_drawn: seed.is_none(),
+        seed,
+        seed_drawn: given.is_none(),
         duration: duration.unwrap_or(DURATION_DEFAULT),
         drain: self::duration(&file, "drain", DRAIN_DEFAULT, mistakes).unwrap_or(DRAIN_DEFAULT),
         mode: verify.mode,

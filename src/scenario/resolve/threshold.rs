@@ -29,7 +29,7 @@ const LATENCIES: [&str; 5] = ["connect", "ack", "delivery", "recovery", "reconne
 const STATISTICS: [&str; 9] = [
     "min", "mean", "p50", "p75", "p90", "p95", "p99", "p999", "max",
 ];
-const CLIENTS: [&str; 10] = [
+const CLIENTS: [&str; 11] = [
     "planned",
     "connected_peak",
     "connects",
@@ -40,6 +40,7 @@ const CLIENTS: [&str; 10] = [
     "reconnects",
     "rejoins",
     "rejoin_failures",
+    "leaves",
 ];
 const PUBLISH: [&str; 6] = [
     "attempted",
