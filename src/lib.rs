@@ -1,13 +1,26 @@
 //! hubstorm: load, soak and delivery verification for Azure Web PubSub and every hub that
 //! speaks its client protocol.
+//!
+//! Three parts can be used by themselves: [`protocol`] is the client's session as a state
+//! machine without I/O, [`hub`] an embedded hub with faults on demand, [`verify`] the
+//! streaming verifier. [`run`] puts them together into a load test; ARCHITECTURE.md in the
+//! repository draws the whole.
 
 pub mod base;
+pub mod chaos;
+pub mod cli;
+pub mod client;
+pub mod coordinator;
+pub mod exporter;
+pub mod fleet;
 pub mod generator;
 pub mod hub;
+pub mod load;
 pub mod metrics;
 pub mod payload;
 pub mod protocol;
 pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod transport;
 pub mod verify;

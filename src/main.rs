@@ -1,3 +1,7 @@
-//! The `hubstorm` command.
+//! The `hubstorm` command: see [`hubstorm::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hubstorm::cli::main()
+}

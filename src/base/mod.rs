@@ -12,4 +12,4 @@ pub mod units;
 pub use cause::Cause;
 pub use clock::{Clock, Time};
 pub use ids::{AckId, GroupId, SequenceId, Slot};
-pub use seed::Seed;
+pub use seed::{Draws, Seed};

@@ -31,6 +31,11 @@ impl Seed {
         ChaCha8Rng::from_seed(self.digest(name, index))
     }
 
+    /// Stream `name`, number `index`, as numbers from 0 to 1.
+    pub fn draws(self, name: &str, index: u64) -> Draws {
+        Draws(Box::new(self.stream(name, index)))
+    }
+
     /// A seed of its own for a part that deals out streams itself (the embedded hub).
     pub fn child(self, name: &str) -> Seed {
         let digest = self.digest(name, 0);
@@ -46,6 +51,18 @@ impl Seed {
             .chain_update(name.as_bytes())
             .finalize()
             .into()
+    }
+}
+
+/// Draws from one stream, for layers that make no other use of chance.
+#[derive(Clone, Debug)]
+pub struct Draws(Box<ChaCha8Rng>);
+
+impl Draws {
+    /// A number from 0 (inclusive) to 1 (exclusive).
+    pub fn fraction(&mut self) -> f64 {
+        use rand::RngExt as _;
+        self.0.random()
     }
 }
 

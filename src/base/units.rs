@@ -16,6 +16,18 @@ pub struct UnitError {
     example: &'static str,
 }
 
+impl UnitError {
+    /// What the text should have been: `a rate`.
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+
+    /// How a right one is written.
+    pub fn example(&self) -> &'static str {
+        self.example
+    }
+}
+
 /// Splits "12.5ms" into 12.5 and "ms". The number must be finite and not negative.
 fn split_number(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();

@@ -5,12 +5,13 @@
 
 use rlimit::Resource;
 
-use crate::scenario::{Scenario, TargetSpec};
+use crate::scenario::{ChaosEntry, Scenario, TargetSpec};
 
 /// Files open besides sockets: logs, results, runtimes, epoll, the metrics endpoint.
 const FDS_BASE: u64 = 128;
-/// One in this many clients may for a moment hold its dying socket and the next one.
-const OVERLAP_ONE_IN: u64 = 4;
+/// Beside those that a fault hits at once, one in this many clients may for a moment hold
+/// its dying socket and the next one.
+const OVERLAP_ONE_IN: u64 = 50;
 
 /// Why the clients of a scenario do not fit into this process.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +38,24 @@ pub enum FdError {
 }
 
 /// How many files a run of `scenario` may have open at once: a socket per client, two with
-/// the embedded hub (both ends are here), a quarter of them again for sockets that overlap
-/// while clients reconnect, and a base.
+/// the embedded hub (both ends are here), again one for each client that a fault may hit
+/// at one time and for a few more (dying sockets overlap with the next ones), and a base.
 pub fn needed_fds(scenario: &Scenario) -> u64 {
     let ends = match scenario.target {
         TargetSpec::Embedded { .. } => 2,
         _ => 1,
     };
     let sockets = u64::from(scenario.clients()) * ends;
-    sockets + sockets / OVERLAP_ONE_IN + FDS_BASE
+    let hits = |entry: &ChaosEntry| {
+        let all = scenario
+            .candidates(entry)
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum();
+        u64::from(entry.share.of(all))
+    };
+    let hit = scenario.chaos.iter().map(hits).max();
+    sockets + hit.unwrap_or(0) * ends + sockets / OVERLAP_ONE_IN + FDS_BASE
 }
 
 /// Raises the soft limit of open files to `needed` if it is lower, and returns the limit

@@ -1,6 +1,7 @@
 //! One look at this process through procfs, about 0.1 ms each, once a second.
 //!
-//! Linux only; elsewhere [`Sampler::sample`] fails and the run goes on without.
+//! Linux only. Where /proc is not readable a [`Sampler`] cannot be made, and the run goes
+//! on with its lags alone.
 
 use std::collections::HashMap;
 

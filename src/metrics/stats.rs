@@ -67,6 +67,8 @@ counters! {
         rejoins,
         /// Groups whose rejoin was refused or not answered.
         rejoin_failures,
+        /// Leaves asked for, by churn and by visitors on their way out.
+        leaves,
         /// Frames from the hub that could not be read.
         bad_frames,
     }

@@ -5,6 +5,7 @@
 //! and has golden vectors, so that an outside publisher can take part in a run.
 //! Read [`identity`] for the 36 bytes, [`body`] for how they travel in each data type.
 
+mod any;
 pub mod body;
 pub mod identity;
 

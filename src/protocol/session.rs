@@ -131,8 +131,8 @@ impl<C: Clone> Session<C> {
         self.state == State::Stopped
     }
 
-    /// Whether a transport is open, in whatever state of the session.
-    fn has_transport(&self) -> bool {
+    /// Whether a transport is open, so that frames from it are listened to.
+    pub fn has_transport(&self) -> bool {
         matches!(
             self.state,
             State::AwaitConnected { .. }

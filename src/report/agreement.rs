@@ -91,3 +91,63 @@ pub fn compare(results: &Results) -> Vec<Check> {
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::results::tests::results;
+
+    /// The healthy run without the retransmissions that make it a little unclear.
+    fn clear() -> Results {
+        let mut results = results();
+        results.publish.counts.retries = 0;
+        results
+    }
+
+    fn disagreements(results: &Results) -> Vec<&'static str> {
+        let checks = compare(results);
+        assert_eq!(checks.len(), 5);
+        let wrong = checks.into_iter().filter(|check| !check.agrees());
+        wrong.map(|check| check.what).collect()
+    }
+
+    #[test]
+    fn when_nothing_was_out_of_sight_both_books_are_equal_to_the_message() {
+        assert!(disagreements(&clear()).is_empty());
+        for (field, what) in [
+            ("publishes_executed", "publishes executed"),
+            ("deliveries_owed", "deliveries owed"),
+            ("deliveries_numbered", "deliveries made"),
+            ("connections_accepted", "connections"),
+        ] {
+            for off_by in [-1, 1] {
+                let mut results = clear();
+                let said = &mut results.hub_truth.as_mut().unwrap()[field];
+                *said = (said.as_i64().unwrap() + off_by).into();
+                assert_eq!(disagreements(&results), [what], "{off_by}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_died_with_a_socket_may_have_been_done_but_nothing_seen_was_invented() {
+        let mut results = clear();
+        results.publish.counts.acked -= 3;
+        results.publish.counts.unknown = 3;
+        results.delivery.expected -= 30;
+        results.delivery.received -= 2;
+        assert!(disagreements(&results).is_empty());
+        results.publish.counts.unknown = 2;
+        assert_eq!(disagreements(&results), ["publishes executed"]);
+        results.publish.counts.unknown = 3;
+        results.delivery.received = 20_001;
+        assert_eq!(disagreements(&results), ["deliveries made"]);
+    }
+
+    #[test]
+    fn a_target_without_an_account_is_not_compared() {
+        let mut results = clear();
+        results.hub_truth = None;
+        assert!(compare(&results).is_empty());
+    }
+}

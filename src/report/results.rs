@@ -88,6 +88,13 @@ pub struct RunInfo {
     pub target: String,
     /// The subprotocols, by their short names.
     pub protocol: String,
+    /// `open` when every pool publishes by its schedule, `closed` when each waits for its
+    /// acks, `mixed`, or `none` when nobody publishes (beside the contract).
+    #[serde(default)]
+    pub load: String,
+    /// Names the plan of faults; equal for equal plans (beside the contract).
+    #[serde(default)]
+    pub plan_hash: String,
 }
 
 /// What a run showed.

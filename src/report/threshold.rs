@@ -166,16 +166,11 @@ fn latency(results: &Results, group: &str, name: &str) -> Option<Measured> {
     })
 }
 
-/// What a percentage of this metric is a percentage of; `None` for metrics that have no
-/// natural whole. `delivery.verified >= 100%` speaks of all owed deliveries.
+/// What a percentage of this metric is a percentage of; `None` for metrics without a whole.
+/// `delivery.verified >= 100%` speaks of all owed deliveries.
 fn whole(results: &Results, metric: &str) -> Option<f64> {
-    let n = match metric.split_once('.')?.0 {
-        "delivery" | "violations" | "permitted" | "unknown" => results.delivery.expected,
-        "publish" => results.publish.counts.attempted,
-        "clients" => results.clients.planned,
-        _ => return None,
-    };
-    Some(n as f64)
+    let owed = results.delivery.expected;
+    (metric.starts_with("delivery.") && owed > 0).then_some(owed as f64)
 }
 
 /// Judges every threshold against the result's numbers.
@@ -188,7 +183,7 @@ pub fn evaluate(thresholds: &[Threshold], results: &Results) -> Vec<ThresholdRes
                 unit: Unit::Count,
             });
             if threshold.unit == BoundUnit::Share {
-                let whole = whole(results, &threshold.metric).filter(|whole| *whole > 0.0);
+                let whole = whole(results, &threshold.metric);
                 found = Measured {
                     value: found.value.zip(whole).map(|(part, whole)| part / whole),
                     unit: Unit::Share,

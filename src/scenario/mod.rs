@@ -1,11 +1,27 @@
 //! Scenario files: what a run shall do, as read, checked and resolved.
 //!
 //! [`model`] is what the rest of the program sees: no option left open, no text left to
-//! parse.
+//! parse. [`mod@file`] is the way in, [`yaml`] the way out, `read` knows YAML with places and
+//! collects mistakes, `resolve` knows the format. Imports `base`, `wire`, `payload` and the
+//! vocabulary of `verify`; never `chaos`, `load` or anything live.
 
+pub mod derive;
+pub mod diagnostic;
+pub mod file;
 pub mod model;
+mod read;
+mod resolve;
+pub mod yaml;
 
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use file::{load, parse};
 pub use model::{
-    Arrivals, ChaosEntry, ChaosKind, Destination, GroupChoice, Mode, Pool, Promise, Publish,
-    Scenario, Share, TargetSpec, Threshold, Timing,
+    Arrivals, ChaosEntry, ChaosKind, Churn, Comparison, Destination, Effect, GroupChoice, Mode,
+    Pool, Profile, Promise, Publish, Scenario, Sessions, Share, Sizes, Spread, Stage, Stay,
+    TargetSpec, Threshold, Timing, Unit,
 };
+pub use read::env::Env;
+pub use read::overrides::Overrides;
+pub use resolve::chaos::HITS_MAX;
+pub use resolve::threshold::{Measure, metrics};
+pub use yaml::to_yaml;

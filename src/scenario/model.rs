@@ -7,8 +7,16 @@ use secrecy::SecretString;
 
 use crate::base::units::Rate;
 use crate::base::{GroupId, Seed, Slot};
-use crate::payload::Template;
 use crate::wire::Subprotocol;
+
+mod chaos;
+mod groups;
+mod publish;
+
+pub use crate::verify::{Mode, Promise};
+pub use chaos::{ChaosEntry, ChaosKind, Effect, Share, Timing};
+pub use groups::{Churn, GroupChoice, Sessions, Spread, Stay};
+pub use publish::{Arrivals, Destination, Profile, Publish, Sizes, Stage};
 
 /// What a run shall do. Immutable; plans are pure functions of it.
 #[derive(Clone, Debug)]
@@ -47,6 +55,20 @@ impl Scenario {
         self.pools.iter().map(|pool| pool.clients).sum()
     }
 
+    /// The first slot of the user that a slot belongs to, which names the user.
+    pub fn user_of(&self, slot: Slot) -> Slot {
+        let pool = &self.pools[self.pool_of(slot)];
+        let nth = slot.0 - pool.first_slot;
+        Slot(slot.0 - nth % pool.connections_per_user.max(1))
+    }
+
+    /// How many clients connect before the load and stay.
+    pub fn residents(&self) -> u32 {
+        let resident = |pool: &&Pool| pool.sessions.is_none();
+        let residents = self.pools.iter().filter(resident);
+        residents.map(|pool| pool.clients).sum()
+    }
+
     /// The pool that a slot belongs to.
     pub fn pool_of(&self, slot: Slot) -> usize {
         self.pools
@@ -57,49 +79,6 @@ impl Scenario {
     pub fn groups_of(&self, slot: Slot) -> Vec<GroupId> {
         let pool = &self.pools[self.pool_of(slot)];
         pool.groups.of(slot.0 - pool.first_slot)
-    }
-}
-
-/// What is verified. Source: verification.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Mode {
-    /// Every (message, receiver) pair by name.
-    #[default]
-    Full,
-    /// Count and sum of hashes per receiver and group: order is not verified.
-    Digest,
-    /// Counts only; every payload property is "not verified".
-    Counts,
-}
-
-impl Mode {
-    /// The name in scenario files and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mode::Full => "full",
-            Mode::Digest => "digest",
-            Mode::Counts => "counts",
-        }
-    }
-}
-
-/// What the hub is held to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Promise {
-    /// Only what is documented can be violated.
-    Published,
-    /// What the reference implementation does, too: one node, membership in force before
-    /// the join ack, fan-out queued before the publish ack.
-    Reference,
-}
-
-impl Promise {
-    /// The name in scenario files and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Promise::Published => "published",
-            Promise::Reference => "reference",
-        }
     }
 }
 
@@ -144,8 +123,14 @@ pub struct Pool {
     pub protocol: Subprotocol,
     /// How fast they connect; `None`: as fast as the target takes them.
     pub connect: Option<Rate>,
+    /// How many of them are connections of one user, in slot order; 1: each its own.
+    pub connections_per_user: u32,
+    /// They come and go during the load; `None`: they connect before it and stay.
+    pub sessions: Option<Sessions>,
     /// Which groups they join.
     pub groups: GroupChoice,
+    /// They leave groups and join them again during the load.
+    pub churn: Option<Churn>,
     /// What they publish; `None`: they only listen.
     pub publish: Option<Publish>,
 }
@@ -155,174 +140,6 @@ impl Pool {
     pub fn slots(&self) -> Range<u32> {
         self.first_slot..self.first_slot + self.clients
     }
-}
-
-/// Which groups a pool's clients join.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct GroupChoice {
-    /// The groups to choose from.
-    pub groups: Vec<GroupId>,
-    /// How many of them each client joins, at most all.
-    pub join: u32,
-}
-
-impl GroupChoice {
-    /// The groups that client `i` of the pool joins: `join` of them from place
-    /// `i mod count` on, so that they spread evenly.
-    pub fn of(&self, i: u32) -> Vec<GroupId> {
-        let count = self.groups.len();
-        (0..(self.join as usize).min(count))
-            .map(|k| self.groups[(i as usize + k) % count])
-            .collect()
-    }
-}
-
-/// What each client of a pool publishes.
-#[derive(Clone, Debug)]
-pub struct Publish {
-    /// Per client, open loop.
-    pub rate: Rate,
-    /// How the intended times are spread.
-    pub arrivals: Arrivals,
-    /// To whom.
-    pub to: Destination,
-    /// The shape of the payload.
-    pub payload: Template,
-    /// With an ackId, retried; else fire and forget.
-    pub ack: bool,
-    /// The publisher's own connection is spared its message.
-    pub no_echo: bool,
-}
-
-/// How intended send times are spread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Arrivals {
-    /// Evenly, each client at a phase of its own.
-    #[default]
-    Uniform,
-    /// Exponential gaps.
-    Poisson,
-}
-
-/// To whom a client publishes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Destination {
-    /// To each of its own groups in turn.
-    Joined,
-    /// To one group.
-    Group(GroupId),
-    /// To the hub's event handler, under this event name.
-    Event(String),
-}
-
-/// A kind of injected fault.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum ChaosKind {
-    /// A proper close frame from the client, with a code that keeps the session (1001).
-    Close,
-    /// FIN without a close frame.
-    Drop,
-    /// RST.
-    Reset,
-    /// The socket stays, nothing moves.
-    HalfOpen,
-    /// Reads stop for a while, then go on.
-    Stall,
-    /// Connections die and every new one fails until it ends.
-    Blackout,
-    /// Sequence acks are withheld.
-    NoSequenceAck,
-    /// A share of all clients at one instant, by RST.
-    Storm,
-    /// Several drops in a row, some inside the recovery.
-    Flap,
-    /// The next new connection presents an expired token.
-    BadToken,
-    /// The embedded hub loses every connection and all state.
-    HubRestart,
-}
-
-impl ChaosKind {
-    /// All kinds, in the order of reports.
-    pub const ALL: [ChaosKind; 11] = [
-        ChaosKind::Close,
-        ChaosKind::Drop,
-        ChaosKind::Reset,
-        ChaosKind::HalfOpen,
-        ChaosKind::Stall,
-        ChaosKind::Blackout,
-        ChaosKind::NoSequenceAck,
-        ChaosKind::Storm,
-        ChaosKind::Flap,
-        ChaosKind::BadToken,
-        ChaosKind::HubRestart,
-    ];
-
-    /// The name in scenario files, reports and metric labels.
-    pub const fn name(self) -> &'static str {
-        match self {
-            ChaosKind::Close => "close",
-            ChaosKind::Drop => "drop",
-            ChaosKind::Reset => "reset",
-            ChaosKind::HalfOpen => "half_open",
-            ChaosKind::Stall => "stall",
-            ChaosKind::Blackout => "blackout",
-            ChaosKind::NoSequenceAck => "no_sequence_ack",
-            ChaosKind::Storm => "storm",
-            ChaosKind::Flap => "flap",
-            ChaosKind::BadToken => "bad_token",
-            ChaosKind::HubRestart => "hub_restart",
-        }
-    }
-
-    /// Whether the fault has a duration (`for`).
-    pub const fn lasts(self) -> bool {
-        matches!(
-            self,
-            ChaosKind::HalfOpen | ChaosKind::Stall | ChaosKind::Blackout | ChaosKind::NoSequenceAck
-        )
-    }
-}
-
-/// One line of the chaos plan.
-#[derive(Clone, Debug)]
-pub struct ChaosEntry {
-    /// What happens.
-    pub kind: ChaosKind,
-    /// Whose clients; `None`: those of every pool.
-    pub pool: Option<usize>,
-    /// To how many of them, each time.
-    pub share: Share,
-    /// When.
-    pub timing: Timing,
-    /// How long it lasts, for kinds that last; `half_open` without it lasts until the
-    /// client notices by itself.
-    pub lasts: Option<Duration>,
-}
-
-/// How many clients a fault hits each time.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Share {
-    /// A fraction, 0 to 1, rounded up to at least one client.
-    Fraction(f64),
-    /// A number of clients, at most all.
-    Count(u32),
-}
-
-/// When a fault happens, from the start of the load.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Timing {
-    /// Once.
-    At(Duration),
-    /// At `start`, then every `every`, before `until`.
-    Every {
-        /// First time.
-        start: Duration,
-        /// Period, above zero.
-        every: Duration,
-        /// No more from here on; at most the scenario's duration.
-        until: Duration,
-    },
 }
 
 /// A condition on the result, e.g. `delivery.p99 < 250ms`.

@@ -2,7 +2,7 @@
 //!
 //! Moves frames and close codes, and knows no protocol meaning: what a frame says is for
 //! `protocol`, who sends what and when for `client`. The faults a connection can be given
-//! (reset, stall, black hole) are here, because they act on the raw socket; who gets them
+//! (reset, stall, black hole, delay, narrow pipe) are here, because they act on the raw socket; who gets them
 //! is for `chaos`.
 //!
 //! Read [`endpoint`] for URLs and tokens, [`dial`] for opening a connection, [`socket`]
@@ -14,6 +14,7 @@ pub mod dial;
 pub mod endpoint;
 pub mod mask;
 mod refusal;
+pub mod shape;
 pub mod socket;
 pub mod tap;
 pub mod tls;
@@ -23,6 +24,7 @@ pub use assemble::{Incoming, Violation};
 pub use dial::{DialError, DialRequest, Dialer};
 pub use endpoint::{ClientIdentity, Target, TargetError};
 pub use mask::mask;
+pub use shape::Shape;
 pub use socket::{Closed, QueueError, ReadBuffer, Socket};
 pub use tap::Control;
 pub use tls::{TlsError, TlsOptions};

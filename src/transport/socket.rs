@@ -263,6 +263,21 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes what is queued and the beginning of one more frame, which never ends: a ping,
+    /// so that no message is half sent. What the kernel does not take at once is lost. The
+    /// socket is of no more use.
+    pub fn cut_inside_frame(&mut self, cx: &mut Context<'_>) {
+        const PING: usize = 64;
+        if self.queue_ping(&[0; PING]).is_err() {
+            return;
+        }
+        // Inside the ping's payload, whatever came before it.
+        let end = self.queue.len() - PING / 2;
+        self.queue.truncate(end);
+        // A failure is what is wanted anyway.
+        let _ = self.poll_flush(cx);
+    }
+
     /// Reads what is there through the arbiter's `shared` buffer and hands each whole
     /// message to `on`. Pending, with the task to be woken, when there is nothing more,
     /// after 8 reads, or when `on` breaks (the rest is kept for the next poll).

@@ -15,6 +15,9 @@ use std::time::Duration;
 use actix_rt::net::{ActixStream, Ready, TcpStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::shape::{Shape, Shaper};
+use crate::base::Draws;
+
 /// Acts on one connection's raw socket, below TLS. Clones act on the same connection, and
 /// may outlive it; then they only count.
 #[derive(Clone, Default)]
@@ -27,6 +30,9 @@ struct State {
     black_hole: Cell<bool>,
     /// The reader that found the connection frozen or swallowed.
     reader: RefCell<Option<Waker>>,
+    /// Something of the shaper is at work; otherwise it is not looked at.
+    shaped: Cell<bool>,
+    shaper: RefCell<Option<Box<Shaper>>>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
     bytes_swallowed: Cell<u64>,
@@ -55,6 +61,14 @@ impl Control {
     pub fn black_hole(&self, on: bool) {
         self.0.black_hole.set(on);
         self.wake_reader();
+    }
+
+    /// Delays, throttles or slices what passes from now on; the default shape ends that.
+    /// What is being held is let through in its order. `draws` is the chance in delays.
+    pub fn shape(&self, shape: Shape, draws: Option<Draws>) {
+        let mut shaper = self.0.shaper.borrow_mut();
+        shaper.get_or_insert_default().set(shape, draws);
+        self.0.shaped.set(true);
     }
 
     /// Bytes read from the socket so far, HTTP upgrade and TLS included.
@@ -120,6 +134,16 @@ impl AsyncRead for Tap {
             self.control.0.reader.replace(Some(cx.waker().clone()));
             return Poll::Pending;
         }
+        if self.control.0.shaped.get() {
+            let Tap { io, control } = &mut *self;
+            let mut slot = control.0.shaper.borrow_mut();
+            if let Some(shaper) = slot.as_mut().filter(|shaper| !shaper.is_idle()) {
+                let counted = &control.0.bytes_in;
+                return shaper.poll_read(io, cx, buf, &mut |bytes| add(counted, bytes));
+            }
+            *slot = None;
+            control.0.shaped.set(false);
+        }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
         add(&self.control.0.bytes_in, buf.filled().len() - before);
@@ -137,7 +161,11 @@ impl AsyncWrite for Tap {
             add(&self.control.0.bytes_swallowed, buf.len());
             return Poll::Ready(Ok(buf.len()));
         }
-        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        let Tap { io, control } = &mut *self;
+        let outcome = match control.0.shaper.borrow_mut().as_mut() {
+            Some(shaper) => shaper.poll_write(io, cx, buf),
+            None => Pin::new(io).poll_write(cx, buf),
+        };
         if let Poll::Ready(Ok(written)) = outcome {
             add(&self.control.0.bytes_out, written);
         }

@@ -10,22 +10,27 @@ pub trait Kind: Copy + 'static {
     const ALL: &'static [Self];
     /// The name in `report.json` and in metric labels.
     fn name(self) -> &'static str;
+    /// What it means, in one sentence.
+    fn meaning(self) -> &'static str;
     /// Its place in [`Kind::ALL`].
     fn index(self) -> usize;
 }
 
 macro_rules! kinds {
-    ($(#[$meta:meta])* $set:ident { $($(#[$doc:meta])* $variant:ident => $name:literal,)* }) => {
+    ($(#[$meta:meta])* $set:ident { $($(#[doc = $doc:literal])* $variant:ident => $name:literal,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub enum $set {
-            $($(#[$doc])* $variant,)*
+            $($(#[doc = $doc])* $variant,)*
         }
 
         impl Kind for $set {
             const ALL: &'static [Self] = &[$($set::$variant),*];
             fn name(self) -> &'static str {
                 match self { $($set::$variant => $name,)* }
+            }
+            fn meaning(self) -> &'static str {
+                match self { $($set::$variant => concat!($($doc),*).trim_ascii(),)* }
             }
             fn index(self) -> usize {
                 self as usize

@@ -2,10 +2,44 @@
 //!
 //! Pure: events and stamps in, counters and evidence out. No I/O, no clock, no chance.
 //! Nothing here is known to the hub, and nothing of the hub is known here.
-//! Read [`kinds`] for the vocabulary of verdicts and [`outcome`] for what a run ends with.
+//!
+//! A [`Shard`] per thread takes the events of its slots; shards exchange [`Facts`];
+//! [`conclude()`] merges what they end with. Read [`kinds`] for the vocabulary of verdicts,
+//! `shard` for the events, `frame` for the hot path, `judge` for the rules on losses,
+//! `duplicate` for those on repetitions, `conclude` for the self-checks.
 
+mod conclude;
+mod connection;
+mod duplicate;
+mod events;
+mod evidence;
+mod facts;
+mod finish;
+mod fold;
+mod frame;
+mod group;
+mod incident;
+mod judge;
 pub mod kinds;
+mod ledger;
+mod marks;
+mod membership;
+mod outbox;
 pub mod outcome;
+mod pairs;
+mod placing;
+mod plan;
+mod receiving;
+mod recorder;
+mod sending;
+mod settle;
+mod shard;
+mod spoilt;
 
+pub use conclude::conclude;
+pub use events::{Answer, ConnectionEnd, FrameVerdict, LossCause, Outcome, Progress};
+pub use facts::{Causes, Exception, Facts, Fate, StreamFacts};
 pub use kinds::{Permitted, Tally, Unknown, Violation};
-pub use outcome::{Delivery, Incident, Verification, VerifierFacts};
+pub use outcome::{Delivery, Incident, ShardOutcome, Verification, VerifierFacts};
+pub use plan::{Mode, Plan, Promise, SlotPlan};
+pub use shard::{HOLES_MAX, Shard};

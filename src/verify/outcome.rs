@@ -1,8 +1,17 @@
 //! What verification ends with: the delivery ledger, the tallies and the evidence.
 
+use std::ops::Range;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
+use super::incident::Kept;
 use super::kinds::{Permitted, Tally, Unknown, Violation};
+use super::ledger::{Exercised, Ledger};
+use super::outbox::PublishTotals;
+use super::recorder::PublisherTrace;
+use crate::base::Time;
+use crate::payload::StreamId;
 
 /// The delivery ledger, in (message, receiver) pairs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -88,4 +97,61 @@ pub struct Verification {
     pub incidents: Vec<Incident>,
     /// Why the verdict cannot be trusted, if it cannot (empty otherwise).
     pub inconclusive: Vec<String>,
+}
+
+/// Seqs `first ..= last` of a stream that a receiver should have and has not.
+#[derive(Clone, Debug)]
+pub(super) struct Suspect {
+    pub(super) member: u32,
+    pub(super) slot: u32,
+    pub(super) stream: StreamId,
+    pub(super) first: u32,
+    pub(super) last: u32,
+    /// The violation that it is; `None`: unknown under the promise.
+    pub(super) kind: Option<Violation>,
+    /// The receiver's connection.
+    pub(super) epoch: u16,
+    /// The recovery that it is laid to.
+    pub(super) recovery: Option<u16>,
+    /// When the first later message of the stream came, and its sequence id.
+    pub(super) overtaken: Option<(Time, u64)>,
+}
+
+impl Suspect {
+    pub(super) fn len(&self) -> u64 {
+        u64::from(self.last - self.first) + 1
+    }
+}
+
+/// What one shard knows at the end; [`conclude`](super::conclude()) merges them.
+#[derive(Debug)]
+pub struct ShardOutcome {
+    pub(super) slots: Range<u32>,
+    pub(super) ledger: Ledger,
+    pub(super) suspects: Vec<Suspect>,
+    /// By stream of a group with receivers here: what none of them got.
+    pub(super) unreached: FxHashMap<StreamId, Vec<(u32, u32)>>,
+    /// Groups with receivers here.
+    pub(super) groups: FxHashSet<u32>,
+    pub(super) violations: Tally<Violation>,
+    pub(super) dedupe_broken: u64,
+    pub(super) saw_error: bool,
+    pub(super) permitted: Tally<Permitted>,
+    pub(super) unknown: Tally<Unknown>,
+    /// Recoveries found broken at once: (slot, epoch, transport).
+    pub(super) broken: FxHashSet<(u32, u16, u16)>,
+    pub(super) exercised: Exercised,
+    pub(super) incidents: Vec<Kept>,
+    pub(super) traces: FxHashMap<u32, PublisherTrace>,
+    pub(super) totals: PublishTotals,
+    pub(super) pairs: u64,
+    pub(super) bytes: u64,
+    /// What does not balance.
+    pub(super) self_check: Vec<String>,
+    /// Why part of the traffic is not judged.
+    pub(super) limits: Vec<String>,
+    /// The number of the last facts taken here, and of those heard of each source.
+    pub(super) serial: u64,
+    pub(super) heard: Vec<(Range<u32>, u64)>,
+    pub(super) stopped: u64,
 }

@@ -8,7 +8,7 @@ use super::table::{section, wrapped};
 use crate::base::units::format_duration;
 use crate::report::format::{bytes, count, measured, rate};
 use crate::report::results::Unit;
-use crate::scenario::{ChaosEntry, Destination, Pool, Scenario, Share, Timing};
+use crate::scenario::{ChaosEntry, Destination, Pool, Scenario, Share, Sizes, Timing};
 
 /// What the banner needs besides the scenario.
 #[derive(Debug)]
@@ -113,7 +113,10 @@ fn s(n: u64) -> &'static str {
 
 /// Publishes a second of all clients of a pool.
 fn offered(pool: &Pool) -> f64 {
-    pool.publish.as_ref().map_or(0.0, |publish| {
+    let publish = pool.publish.as_ref();
+    // In a closed loop the hub decides.
+    let open = publish.filter(|publish| publish.after_ack.is_none());
+    open.map_or(0.0, |publish| {
         publish.rate.as_per_second() * f64::from(pool.clients)
     })
 }
@@ -125,11 +128,22 @@ fn pool(pool: &Pool) -> String {
             let to = match &publish.to {
                 Destination::Joined => "their groups".to_owned(),
                 Destination::Group(_) => "one group".to_owned(),
+                Destination::Random(groups) => {
+                    format!("{} groups at random", count(groups.len() as u64))
+                }
                 Destination::Event(name) => format!("event {name}"),
             };
+            let pace = match publish.after_ack {
+                Some(_) => "after each ack (closed loop)".to_owned(),
+                None => format!("{} each", publish.rate),
+            };
+            let upto = if publish.sizes == Sizes::Fixed {
+                ""
+            } else {
+                "up to "
+            };
             format!(
-                "publish {} each to {to}, {} of {}{}",
-                publish.rate,
+                "publish {pace} to {to}, {upto}{} of {}{}",
                 bytes(publish.payload.size as u64),
                 publish.payload.data_type,
                 if publish.ack { "" } else { ", without acks" }
@@ -153,6 +167,7 @@ fn fault(entry: &ChaosEntry, scenario: &Scenario) -> String {
     let share = match entry.share {
         Share::Fraction(fraction) => measured(fraction, Unit::Share),
         Share::Count(n) => count(n.into()),
+        Share::Zones(n) => format!("one of {} zones", count(n.into())),
     };
     let whose = match entry.pool {
         Some(pool) => scenario.pools.get(pool).map_or("?", |pool| &*pool.name),

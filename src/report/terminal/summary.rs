@@ -9,6 +9,7 @@ use crate::report::agreement;
 use crate::report::counts::Counts;
 use crate::report::format::{bytes, count, duration, measured, micros, share};
 use crate::report::results::{Results, ThresholdResult, Unit, Verdict};
+use crate::verify::kinds::{Kind, Permitted, Unknown};
 
 /// How to come back to this run.
 #[derive(Debug)]
@@ -27,6 +28,11 @@ pub fn summary(results: &Results, again: &Again<'_>, paint: Paint) -> String {
         out.push_str(&format!("  - {reason}\n"));
     }
     out.push('\n');
+    // Nothing came to pass: tables of zeros would hide why.
+    if results.exit_code == 3 {
+        section(&mut out, paint, "clients", &clients(results)[..1]);
+        return ending(out, results, again, paint);
+    }
     section(&mut out, paint, "deliveries", &deliveries(results, paint));
     section(&mut out, paint, "publishes", &publishes(results));
     section(&mut out, paint, "clients", &clients(results));
@@ -50,6 +56,11 @@ pub fn summary(results: &Results, again: &Again<'_>, paint: Paint) -> String {
         out.push('\n');
         incidents::incidents(&mut out, &results.incidents, paint);
     }
+    ending(out, results, again, paint)
+}
+
+/// How to come back to this run.
+fn ending(mut out: String, results: &Results, again: &Again<'_>, paint: Paint) -> String {
     out.push('\n');
     let seed = results.run.seed.to_string();
     section(&mut out, paint, "seed", &[seed]);
@@ -153,7 +164,26 @@ fn deliveries(results: &Results, paint: Paint) -> Vec<String> {
         bytes(ledger.bytes),
         count(ledger.replays)
     ));
+    lines.extend(explained_kinds::<Permitted>(
+        "permitted",
+        &results.permitted,
+    ));
+    lines.extend(explained_kinds::<Unknown>("unknown", &results.unknown));
     lines
+}
+
+/// A line for each kind that was seen, with what it means.
+fn explained_kinds<K: Kind>(class: &str, counts: &Counts) -> Vec<String> {
+    let seen = |kind: &&K| counts.get(kind.name()).unwrap_or(0) > 0;
+    let line = |kind: &K| {
+        let n = count(counts.get(kind.name()).unwrap_or(0));
+        format!(
+            "{class} {n} {}: {}",
+            kind.name(),
+            kind.meaning().trim_end_matches('.')
+        )
+    };
+    K::ALL.iter().filter(seen).map(line).collect()
 }
 
 fn publishes(results: &Results) -> Vec<String> {
@@ -179,6 +209,12 @@ fn publishes(results: &Results) -> Vec<String> {
         count(publish.retries),
         count(publish.duplicate_acks)
     )];
+    if matches!(results.run.load.as_str(), "closed" | "mixed") {
+        lines.push(format!(
+            "{} loop: clients wait for their acks, so a slow hub gets less to do",
+            results.run.load
+        ));
+    }
     if publish.overflow > 0 {
         lines.push(format!(
             "{} of the failed were turned away: too many in flight on one client",

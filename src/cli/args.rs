@@ -1,0 +1,210 @@
+//! Commands and flags: the one table. Defaults, ranges and units stand in the help texts.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+
+use crate::hub::FaultSpec;
+
+/// Load, soak and delivery verification for Azure Web PubSub and every hub that speaks its
+/// client protocol.
+#[derive(Debug, Parser)]
+#[command(name = "hubstorm", version, max_term_width = 100)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a scenario and verify every delivery
+    #[command(after_help = EXIT_CODES)]
+    Run(Box<RunArgs>),
+    /// Find every mistake in scenario files without running them
+    Check(CheckArgs),
+    /// Serve the embedded hub by itself: a local stand-in for the service
+    Hub(Box<HubArgs>),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    verified: no violation, every threshold met
+  1    a violation was found, or a threshold missed
+  2    bad usage or a bad scenario: nothing was started
+  3    the target could not be reached, or refused every client
+  4    inconclusive: part of the traffic could not be verified, or the generator was the bottleneck
+  130  interrupted: drained, verified what was seen, and reported";
+
+/// Flags of `run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The scenario file
+    pub scenario: PathBuf,
+    /// Where to connect instead of where the scenario says: http(s)://, ws(s)://, or a
+    /// client access URL with its token
+    #[arg(long, value_name = "URL", value_parser = secret)]
+    pub target: Option<SecretString>,
+    /// A connection string, Endpoint=...;AccessKey=...;Version=1.0; unless --target is given
+    #[arg(long, value_name = "S", env = "WEBPUBSUB_CONNECTION_STRING", hide_env_values = true, value_parser = secret)]
+    pub connection_string: Option<SecretString>,
+    /// Hub name
+    #[arg(long, value_name = "NAME")]
+    pub hub: Option<String>,
+    /// Seed of every random choice [default: the scenario's, else drawn and printed]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<String>,
+    /// How long the load lasts, e.g. 30s
+    #[arg(long, value_name = "D")]
+    pub duration: Option<String>,
+    /// What the hub is held to: `published` or `reference`
+    #[arg(long, value_name = "PROFILE")]
+    pub promise: Option<String>,
+    /// The verifier's memory budget, e.g. 1GiB
+    #[arg(long, value_name = "SIZE")]
+    pub verify_memory: Option<String>,
+    /// Multiplies the number of clients of every pool, e.g. 0.1
+    #[arg(long, value_name = "FACTOR")]
+    pub scale: Option<String>,
+    /// Overrides a field of the scenario by its dotted path, e.g. pools.talkers.clients=10
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Where the results go [default: results/NAME-TIME/]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Serve Prometheus metrics here, e.g. 127.0.0.1:9100
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
+    /// Threads that drive clients [default: by the number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub arbiters: Option<u32>,
+    /// A fault of the embedded hub, `KIND[,p=P|every=N|at=T][,group=G][,count=N]`; repeatable
+    #[arg(long, value_name = "SPEC")]
+    pub hub_fault: Vec<FaultSpec>,
+    /// Trust the certificate authorities in this PEM file, too
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Accept any TLS certificate
+    #[arg(long)]
+    pub insecure: bool,
+    /// No progress
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// No colours; NO_COLOR in the environment does the same
+    #[arg(long)]
+    pub no_color: bool,
+    /// What is logged to stderr
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    pub log: LogLevel,
+}
+
+/// Flags of `check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The scenario files
+    #[arg(required = true)]
+    pub scenarios: Vec<PathBuf>,
+    /// Print the plan of faults: who, when, what
+    #[arg(long)]
+    pub plan: bool,
+}
+
+/// Flags of `hub`.
+#[derive(Debug, clap::Args)]
+pub struct HubArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Allow an address other than loopback
+    #[arg(long)]
+    pub expose: bool,
+    /// Check the tokens of clients against this key
+    #[arg(long, value_name = "K", env = "HUBSTORM_ACCESS_KEY", hide_env_values = true, value_parser = secret)]
+    pub access_key: Option<SecretString>,
+    /// A fault, `KIND[,p=P|every=N|at=T][,group=G][,count=N]`; repeatable
+    #[arg(long, value_name = "SPEC")]
+    pub fault: Vec<FaultSpec>,
+    /// Explain every kind of fault, and end
+    #[arg(long)]
+    pub list_faults: bool,
+    /// Seed of the faults
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Write what the hub really did here, at exit and on SIGUSR1
+    #[arg(long, value_name = "FILE")]
+    pub truth: Option<PathBuf>,
+    /// What is logged to stderr
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    pub log: LogLevel,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogLevel {
+    /// Nothing
+    Off,
+    /// What fails the run
+    Error,
+    /// What a person should know
+    Warn,
+    /// Phases
+    Info,
+    /// State changes of clients
+    Debug,
+    /// Everything
+    Trace,
+}
+
+/// Reads a secret, so that no error or debug print can show it.
+fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(SecretString::from(text))
+}
+
+/// Whether an address can be reached from other machines.
+pub(super) fn is_exposed(address: SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) => !ip.is_loopback(),
+        IpAddr::V6(ip) => !ip.is_loopback(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use std::str::FromStr;
+
+    #[test]
+    fn the_table_of_flags_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn secrets_show_neither_in_debug_nor_in_errors() {
+        let canary = "c4n4ry-key";
+        let args = Args::try_parse_from(["hubstorm", "hub", "--access-key", canary]).unwrap();
+        assert!(!format!("{args:?}").contains(canary));
+        let error = Args::try_parse_from(["hubstorm", "hub", "--access-key", canary, "--nonsense"])
+            .unwrap_err();
+        assert!(!error.to_string().contains(canary));
+    }
+
+    #[test]
+    fn only_loopback_is_not_exposed() {
+        for (address, exposed) in [
+            ("127.0.0.1:1", false),
+            ("[::1]:1", false),
+            ("0.0.0.0:1", true),
+            ("10.0.0.1:1", true),
+        ] {
+            assert_eq!(
+                is_exposed(SocketAddr::from_str(address).unwrap()),
+                exposed,
+                "{address}"
+            );
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The socket of one client, the dial that makes it, and the one timer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::Sleep;
+
+use crate::base::Time;
+use crate::transport::{DialError, DialRequest, Socket};
+use crate::wire::Subprotocol;
+
+use super::shared::{DIAL_TIMEOUT, Shared};
+
+/// What `User-Agent` says.
+const USER_AGENT: &str = concat!("hubstorm/", env!("CARGO_PKG_VERSION"));
+
+type Dialling = Pin<Box<dyn Future<Output = Result<Socket, DialError>>>>;
+
+/// At most one socket and one dial at a time, and the sockets that a fault keeps half-open.
+#[derive(Default)]
+pub(super) struct Link {
+    pub(super) socket: Option<Socket>,
+    dial: Option<Dialling>,
+    /// A half-open socket is kept until the client has a new transport: its peer must not
+    /// learn from a FIN that it is gone.
+    ghost: Option<Socket>,
+    timer: Option<(Time, Pin<Box<Sleep>>)>,
+}
+
+impl Link {
+    /// Starts a dial; one under way is given up.
+    pub(super) fn dial(
+        &mut self,
+        shared: &Rc<Shared>,
+        url: SecretString,
+        subprotocol: Subprotocol,
+    ) {
+        let shared = shared.clone();
+        self.dial = Some(Box::pin(async move {
+            let request = DialRequest {
+                url: &url,
+                subprotocol,
+                bearer: None,
+                user_agent: USER_AGENT,
+                source: None,
+                timeout: DIAL_TIMEOUT,
+            };
+            shared.dialer.dial(request).await
+        }));
+    }
+
+    /// Starts a dial that hangs: the hub never answers the handshake.
+    pub(super) fn hang(&mut self, until: Duration) {
+        let wait = until.min(DIAL_TIMEOUT);
+        self.dial = Some(Box::pin(async move {
+            tokio::time::sleep(wait).await;
+            Err(DialError::Timeout(wait))
+        }));
+    }
+
+    /// Gives up a dial. Returns whether there was one.
+    pub(super) fn give_up_dial(&mut self) -> bool {
+        self.dial.take().is_some()
+    }
+
+    /// The dial's result, once. A good one becomes the socket.
+    pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>) -> Option<Result<(), DialError>> {
+        let Poll::Ready(result) = self.dial.as_mut()?.as_mut().poll(cx) else {
+            return None;
+        };
+        self.dial = None;
+        self.ghost = None;
+        Some(result.map(|socket| self.socket = Some(socket)))
+    }
+
+    /// Keeps the socket open, unheard and unspoken to, until the next transport is there.
+    pub(super) fn haunt(&mut self) {
+        self.ghost = self.socket.take();
+    }
+
+    /// Whether `time` has come; otherwise wakes the task then.
+    pub(super) fn poll_timer(
+        &mut self,
+        time: Option<Time>,
+        shared: &Shared,
+        now: Time,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let Some(time) = time else { return false };
+        if time <= now {
+            return true;
+        }
+        let instant = shared.clock.instant(time);
+        let (armed, sleep) = self
+            .timer
+            .get_or_insert_with(|| (time, Box::pin(tokio::time::sleep_until(instant))));
+        // An earlier alarm stays: it wakes us, and the later one is set then. Most deadlines
+        // move away with every frame, and would cost a timer operation each.
+        if *armed > time || *armed <= now {
+            *armed = time;
+            sleep.as_mut().reset(instant);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if *armed == time {
+                return true;
+            }
+            *armed = time;
+            sleep.as_mut().reset(instant);
+        }
+        false
+    }
+}

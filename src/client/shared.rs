@@ -1,0 +1,209 @@
+//! What the clients of one arbiter share: clock, dialer, read buffer, verifier, counters.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use secrecy::SecretString;
+
+use crate::base::{Clock, GroupId, Slot, Time};
+use crate::metrics::Snapshot;
+use crate::protocol::SessionConfig;
+use crate::scenario::Scenario;
+use crate::transport::{ClientIdentity, Dialer, ReadBuffer, Target, TlsError, TlsOptions};
+use crate::verify::Shard;
+
+/// How long a dial may take altogether. Also bounds a dial made for a recovery, which the
+/// official clients leave unbounded.
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// Lifetime asked for tokens: the official service SDKs' default.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// A transport may be seen to end so long after the restart that ended it.
+const RESTART_SLACK: Duration = Duration::from_secs(2);
+/// Notes kept for the coordinator between two reports; more are counted and dropped.
+const NOTES_MAX: usize = 256;
+
+/// What an arbiter's clients need to know. `Send`: made by the coordinator's thread.
+#[derive(Clone, Debug)]
+pub struct SharedConfig {
+    /// The process clock.
+    pub clock: Clock,
+    /// What to do.
+    pub scenario: Arc<Scenario>,
+    /// Marks the run's messages.
+    pub run: u32,
+    /// Where to connect.
+    pub target: Arc<Target>,
+    /// How to judge a TLS certificate.
+    pub tls: TlsOptions,
+}
+
+/// What the clients of one arbiter share.
+pub struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) scenario: Arc<Scenario>,
+    pub(super) run: u32,
+    target: Arc<Target>,
+    pub(super) dialer: Dialer,
+    pub(super) read: RefCell<ReadBuffer>,
+    /// The verifier of this arbiter's receivers and publishers.
+    pub(crate) shard: RefCell<Shard>,
+    /// Totals since the start.
+    pub(crate) stats: RefCell<Snapshot>,
+    pub(super) sessions: Vec<Arc<SessionConfig>>,
+    pub(super) groups: Vec<Arc<str>>,
+    group_ids: FxHashMap<Arc<str>, GroupId>,
+    pub(super) scratch: RefCell<Scratch>,
+    /// First dials under way, for the pace of connecting.
+    pub(crate) connecting: Cell<u32>,
+    /// Clients that are connected, and members of all their groups, for the first time.
+    pub(crate) ready: Cell<u32>,
+    /// Clients that ever had a connection.
+    pub(crate) ever_connected: Cell<u32>,
+    /// Visitors that ever had a connection and have gone again.
+    pub(crate) departed: Cell<u32>,
+    /// Client actors that ended in a panic.
+    pub(crate) panicked: Cell<u32>,
+    /// When the plan restarts the hub, ascending.
+    pub(crate) restarts: RefCell<Vec<Time>>,
+    /// The start of the load, once it has started.
+    pub(crate) load_start: Cell<Option<Time>>,
+    /// Nothing more is to be published, whatever the plan says.
+    pub(crate) load_over: Cell<bool>,
+    /// Why connects failed, lately.
+    pub(crate) notes: RefCell<Notes>,
+}
+
+/// Buffers for encoding one frame at a time.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) payload: Vec<u8>,
+    pub(super) frame: Vec<u8>,
+}
+
+/// A bounded list of things worth telling a person.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    kept: VecDeque<String>,
+    pub(crate) dropped: u64,
+}
+
+impl Notes {
+    pub(crate) fn push(&mut self, note: String) {
+        if self.kept.len() >= NOTES_MAX {
+            self.dropped += 1;
+        } else {
+            self.kept.push_back(note);
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<String> {
+        self.kept.drain(..).collect()
+    }
+}
+
+impl Shared {
+    /// Makes the arbiter's part of a run.
+    ///
+    /// # Errors
+    /// The TLS options cannot be used.
+    pub fn new(config: SharedConfig, shard: Shard) -> Result<Rc<Self>, TlsError> {
+        let scenario = config.scenario;
+        let groups: Vec<Arc<str>> = scenario
+            .groups
+            .iter()
+            .map(|name| name.as_str().into())
+            .collect();
+        let group_ids = (0..)
+            .map(GroupId)
+            .zip(&groups)
+            .map(|(id, name)| (name.clone(), id))
+            .collect();
+        Ok(Rc::new(Shared {
+            clock: config.clock,
+            run: config.run,
+            target: config.target,
+            dialer: Dialer::new(&config.tls)?,
+            read: RefCell::new(ReadBuffer::new()),
+            shard: RefCell::new(shard),
+            stats: RefCell::new(Snapshot::new(scenario.pools.len())),
+            sessions: scenario
+                .pools
+                .iter()
+                .map(|pool| Arc::new(SessionConfig::spec(pool.protocol)))
+                .collect(),
+            groups,
+            group_ids,
+            scratch: RefCell::default(),
+            connecting: Cell::new(0),
+            ready: Cell::new(0),
+            ever_connected: Cell::new(0),
+            departed: Cell::new(0),
+            panicked: Cell::new(0),
+            restarts: RefCell::default(),
+            load_start: Cell::new(None),
+            load_over: Cell::new(false),
+            notes: RefCell::default(),
+            scenario,
+        }))
+    }
+
+    /// Whether the plan restarted the hub about when a transport was lost at `lost`: then
+    /// the hub has forgotten the session, and rightly refuses to recover it.
+    pub(super) fn restarted_about(&self, lost: Time, now: Time) -> bool {
+        let from = lost.saturating_sub(RESTART_SLACK);
+        self.restarts
+            .borrow()
+            .iter()
+            .any(|at| (from..=now).contains(at))
+    }
+
+    pub(super) fn group_id(&self, name: &Arc<str>) -> Option<GroupId> {
+        self.group_ids.get(name).copied()
+    }
+
+    /// A fresh URL for a new connection of `slot`; an `expired` token when a fault asks.
+    pub(super) fn connect_url(&self, slot: Slot, expired: bool) -> SecretString {
+        let now = self.clock.unix_now();
+        let identity = ClientIdentity {
+            user_id: Some(user_id(self.scenario.user_of(slot))),
+            roles: vec![
+                "webpubsub.joinLeaveGroup".into(),
+                "webpubsub.sendToGroup".into(),
+            ],
+            groups: Vec::new(),
+            lifetime: if expired {
+                Duration::ZERO
+            } else {
+                TOKEN_LIFETIME
+            },
+        };
+        // Hubs grant five minutes of clock skew; an hour ago is expired for all of them.
+        self.target.connect_url(
+            &identity,
+            if expired {
+                now.saturating_sub(3600)
+            } else {
+                now
+            },
+        )
+    }
+
+    /// The URL for recovering a session of `slot`.
+    pub(super) fn recovery_url(
+        &self,
+        slot: Slot,
+        connection_id: &str,
+        token: &str,
+    ) -> SecretString {
+        Target::recovery_url(&self.connect_url(slot, false), connection_id, token)
+    }
+}
+
+/// The user id of the user whose first connection is `slot`.
+pub fn user_id(slot: Slot) -> String {
+    format!("u-{slot}")
+}

@@ -1,0 +1,152 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::base::Time;
+
+/// A state with one pool, nothing counted.
+pub(in crate::exporter) fn state() -> ExporterState {
+    ExporterState {
+        run_id: "01".into(),
+        scenario: "quick \"start\"".into(),
+        seed: 7,
+        pools: vec![("talkers".into(), 100)],
+        snapshot: Snapshot::new(1),
+        delivery: Delivery::default(),
+        violations: Tally::default(),
+        permitted: Tally::default(),
+        unknown: Tally::default(),
+        process: Sample {
+            at: Time::ZERO,
+            ..Sample::default()
+        },
+        saturated: false,
+        events_dropped: 0,
+        scrapes_refused: 0,
+    }
+}
+
+/// Samples of a page by series, e.g. `hubstorm_connects_total{outcome="ok",pool="a"}`.
+fn samples(page: &str) -> BTreeMap<&str, f64> {
+    page.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(series, value)| (series, value.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn every_metric_of_the_table_is_there_from_the_start_with_its_labels() {
+    let page = render(&state().shared()).unwrap();
+    let typed: BTreeSet<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let table: BTreeSet<_> = names::ALL.iter().map(|metric| metric.name).collect();
+    assert_eq!(typed, table);
+    for metric in names::ALL {
+        let of_family = page.lines().filter(|line| {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let base = match metric.kind {
+                MetricType::HISTOGRAM => name.trim_end_matches("_count"),
+                _ => name,
+            };
+            base == metric.name && !line.starts_with('#')
+        });
+        let lines: Vec<_> = of_family.collect();
+        assert!(!lines.is_empty(), "{} has no sample", metric.name);
+        for line in lines {
+            for label in metric.labels {
+                assert!(
+                    line.contains(&format!("{label}=\"")),
+                    "{line} lacks {label}"
+                );
+            }
+        }
+    }
+    for kind in Violation::ALL {
+        let series = format!("hubstorm_violations_total{{kind=\"{}\"}}", kind.name());
+        assert_eq!(samples(&page)[series.as_str()], 0.0);
+    }
+}
+
+#[test]
+fn buckets_count_and_sum_tell_one_story() {
+    let mut state = state();
+    let latency = &mut state.snapshot.pools[0].latency;
+    for micros in [400, 250_000, 250_000, 3_000_000, 100_000_000] {
+        latency.record(LatencyKind::Delivery, micros);
+    }
+    let page = render(&state.shared()).unwrap();
+    let samples = samples(&page);
+    let at = |le: &str| {
+        let series =
+            format!("hubstorm_delivery_latency_seconds_bucket{{pool=\"talkers\",le=\"{le}\"}}");
+        samples[series.as_str()]
+    };
+    assert_eq!(
+        [
+            at("0.0005"),
+            at("0.1"),
+            at("0.25"),
+            at("5"),
+            at("60"),
+            at("+Inf")
+        ],
+        [1.0, 1.0, 3.0, 4.0, 4.0, 5.0],
+        "exactly 250 ms belong to le=0.25"
+    );
+    let count = samples["hubstorm_delivery_latency_seconds_count{pool=\"talkers\"}"];
+    let sum = samples["hubstorm_delivery_latency_seconds_sum{pool=\"talkers\"}"];
+    assert_eq!(count, 5.0);
+    assert!((sum / 103.5004 - 1.0).abs() < 1e-3, "{sum}");
+}
+
+#[test]
+fn a_number_counted_is_the_number_shown() {
+    let mut state = state();
+    let pool = &mut state.snapshot.pools[0];
+    pool.connections.recovering = 3;
+    pool.clients.disconnects_injected = 12;
+    pool.outstanding = 5;
+    state.snapshot.chaos[ChaosKind::Reset as usize] = 12;
+    state.violations.add(Violation::Lost, 2);
+    state.unknown.add(Unknown::Foreign, 1);
+    state.delivery.expected = 9_007_199_254_740_991;
+    let page = render(&state.shared()).unwrap();
+    let samples = samples(&page);
+    for (series, value) in [
+        (
+            r#"hubstorm_connections{pool="talkers",state="recovering"}"#,
+            3.0,
+        ),
+        (
+            r#"hubstorm_disconnects_total{cause="injected",pool="talkers"}"#,
+            12.0,
+        ),
+        (r#"hubstorm_outstanding_publishes{pool="talkers"}"#, 5.0),
+        (r#"hubstorm_chaos_injections_total{kind="reset"}"#, 12.0),
+        (r#"hubstorm_violations_total{kind="lost"}"#, 2.0),
+        (r#"hubstorm_unknown_total{kind="foreign"}"#, 1.0),
+        (
+            r#"hubstorm_delivery_pairs{state="expected"}"#,
+            9_007_199_254_740_991.0,
+        ),
+        (
+            r#"hubstorm_run_info{run_id="01",scenario="quick \"start\"",seed="7"}"#,
+            1.0,
+        ),
+    ] {
+        // Labels keep the order of the table.
+        let series = series.to_owned();
+        let found = samples.iter().find(|(name, _)| same_series(name, &series));
+        assert_eq!(found.map(|(_, v)| *v), Some(value), "{series}");
+    }
+}
+
+/// Whether two series have the same name and labels, whatever their order.
+fn same_series(one: &str, other: &str) -> bool {
+    let parts = |series: &str| -> BTreeSet<String> {
+        series.split(['{', '}', ',']).map(str::to_owned).collect()
+    };
+    parts(one) == parts(other)
+}

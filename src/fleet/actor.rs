@@ -1,0 +1,479 @@
+//! The actor that starts, drives and ends the clients of one arbiter.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use actix::dev::SendError;
+use actix::fut::ActorFutureExt;
+use actix::{
+    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message, Recipient,
+    ResponseActFuture, WrapFuture,
+};
+use tokio::time::Sleep;
+
+use crate::base::{Slot, Time};
+use crate::chaos::Plan;
+use crate::client::{
+    Abandon, Churn, Client, Depart, Goodbye, Inject, Publish, Shared, SharedConfig,
+};
+use crate::metrics::{Snapshot, latency};
+use crate::scenario::ChaosKind;
+use crate::verify::{self, Facts, Progress, Shard, ShardOutcome};
+
+use super::agenda::{Agenda, Due, connects};
+
+/// First dials under way in one arbiter; the rest wait their turn.
+const CONNECTING_MAX: u32 = 200;
+/// How long to wait for a place among them before looking again.
+const CONNECTING_WAIT: Duration = Duration::from_millis(2);
+/// Pieces of work taken up in one go, so that sockets are read in between.
+const BATCH: usize = 256;
+/// How often publisher facts are exchanged and the coordinator is told where things stand.
+const REPORT_EVERY: Duration = Duration::from_millis(250);
+/// Every how many reports the whole snapshot goes along (once a second).
+const SNAPSHOT_EVERY: u32 = 4;
+/// How often the event loop's lag is measured.
+const LAG_EVERY: Duration = Duration::from_millis(10);
+
+/// What a fleet needs to know. `Send`: made by the coordinator's thread.
+#[derive(Clone, Debug)]
+pub struct FleetConfig {
+    /// What all its clients share.
+    pub shared: SharedConfig,
+    /// Which fleet.
+    pub index: usize,
+    /// Its clients.
+    pub slots: Range<u32>,
+    /// The faults of the whole run.
+    pub plan: Arc<Plan>,
+    /// What the verifier knows of the run.
+    pub verify: Arc<verify::Plan>,
+    /// Who gets the reports.
+    pub reports: Recipient<Report>,
+}
+
+/// Where things stand in one fleet.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Report {
+    /// Which fleet.
+    pub fleet: usize,
+    /// Clients connected, and members of their groups, for the first time.
+    pub ready: u32,
+    /// Clients that ever had a connection.
+    pub ever_connected: u32,
+    /// Visitors among them that have gone again, as planned.
+    pub departed: u32,
+    /// Clients connected now.
+    pub connected: u64,
+    /// Publishes without an outcome.
+    pub outstanding: u64,
+    /// Client actors that ended in a panic.
+    pub panicked: u32,
+    /// What the verifier has seen so far.
+    pub progress: Progress,
+    /// What publishers did since the last report, for the other fleets' verifiers.
+    pub facts: Option<Arc<Facts>>,
+    /// Totals, once a second.
+    pub snapshot: Option<Box<Snapshot>>,
+    /// Things worth telling.
+    pub notes: Vec<String>,
+}
+
+/// Start connecting.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Begin;
+
+/// Start publishing and breaking at this time.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct StartLoad(pub Time);
+
+/// Publish and break no more; faults at work go on to their end.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct StopLoad;
+
+/// Publisher facts of another fleet.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ShareFacts(pub Arc<Facts>);
+
+/// Publish and break no more, give every publish its outcome, and hand out the last facts.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<Arc<Facts>>")]
+pub struct Settle;
+
+/// Judge, say goodbye, and end.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Box<Concluded>")]
+pub struct Conclude;
+
+/// What a fleet ends with.
+#[derive(Debug)]
+pub struct Concluded {
+    /// The verifier's books.
+    pub outcome: ShardOutcome,
+    /// The last totals.
+    pub snapshot: Snapshot,
+    /// Client actors that ended in a panic.
+    pub panicked: u32,
+}
+
+/// The clients of one arbiter.
+pub struct Fleet {
+    config: FleetConfig,
+    shared: Rc<Shared>,
+    clients: Vec<Option<Addr<Client>>>,
+    begun: Option<Time>,
+    /// Due connects, soonest last.
+    connects: Vec<(Duration, Slot)>,
+    agenda: Agenda,
+    alarm: Pin<Box<Sleep>>,
+    reports: u32,
+}
+
+impl Fleet {
+    /// A fleet that waits for [`Begin`]. To be called in its own arbiter.
+    ///
+    /// # Errors
+    /// The TLS options cannot be used.
+    pub fn new(config: FleetConfig) -> Result<Self, crate::transport::TlsError> {
+        let shard = Shard::new(config.verify.clone(), config.slots.clone());
+        let shared = Shared::new(config.shared.clone(), shard)?;
+        let mut connects = connects(&shared.scenario, &config.slots);
+        connects.reverse();
+        Ok(Fleet {
+            clients: vec![None; config.slots.len()],
+            begun: None,
+            connects,
+            agenda: Agenda::default(),
+            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            reports: 0,
+            shared,
+            config,
+        })
+    }
+
+    fn now(&self) -> Time {
+        self.shared.clock.now()
+    }
+
+    fn client(&self, slot: Slot) -> Option<&Addr<Client>> {
+        self.clients[(slot.0 - self.config.slots.start) as usize].as_ref()
+    }
+
+    /// Starts the clients that are due and find a place. Returns when to look again.
+    fn connect(&mut self, now: Time) -> Option<Time> {
+        let begun = self.begun?;
+        while let Some((due, slot)) = self.connects.last().copied() {
+            if begun + due > now {
+                return Some(begun + due);
+            }
+            if self.shared.connecting.get() >= CONNECTING_MAX {
+                return Some(now + CONNECTING_WAIT);
+            }
+            self.connects.pop();
+            self.start(slot);
+        }
+        None
+    }
+
+    /// Takes up what is due. Returns whether there may be more.
+    fn work(&mut self, now: Time) -> bool {
+        for _ in 0..BATCH {
+            let Some((intended, due)) = self.agenda.pop(now) else {
+                return false;
+            };
+            let lag = now.micros_since(intended).max(1);
+            self.shared
+                .stats
+                .borrow_mut()
+                .schedule_lag
+                .get_or_insert_with(latency::histogram)
+                .saturating_record(lag);
+            self.do_due(due, intended);
+        }
+        true
+    }
+
+    fn do_due(&mut self, due: Due, intended: Time) {
+        let (slot, what, reached) = match due {
+            Due::Publish(slot) => return self.publish(slot, intended),
+            Due::Arrive(slot) => return self.start(slot),
+            Due::Inject(slot, injection) => {
+                let client = self.client(slot);
+                let reached = client.map(|client| client.try_send(Inject(injection)).is_ok());
+                (slot, "a fault", reached)
+            }
+            Due::Churn(slot) => {
+                let client = self.client(slot);
+                let reached = client.map(|client| client.try_send(Churn).is_ok());
+                (slot, "a leave", reached)
+            }
+            Due::Depart(slot) => {
+                let client = self.client(slot);
+                let reached = client.map(|client| client.try_send(Depart).is_ok());
+                (slot, "the end of its visit", reached)
+            }
+        };
+        // Clients that are not there yet, or no more, cannot be hit.
+        if reached == Some(false) && self.client(slot).is_some_and(Addr::connected) {
+            let note = format!("{what} did not reach slot {slot}: its mailbox is full");
+            self.shared.notes.borrow_mut().push(note);
+        }
+    }
+
+    fn start(&mut self, slot: Slot) {
+        let client = Client::new(self.shared.clone(), slot).start();
+        self.clients[(slot.0 - self.config.slots.start) as usize] = Some(client);
+    }
+
+    fn publish(&self, slot: Slot, intended: Time) {
+        let sent = match self.client(slot) {
+            Some(client) => client.try_send(Publish { intended }),
+            None => Err(SendError::Closed(Publish { intended })),
+        };
+        if sent.is_err() {
+            // Counted where the client would have counted it: never sent, so failed.
+            let pool = self.shared.scenario.pool_of(slot);
+            let counts = &mut self.shared.stats.borrow_mut().pools[pool].publish;
+            counts.attempted += 1;
+            counts.failed += 1;
+            counts.overflow += 1;
+        }
+    }
+
+    fn stop_load(&mut self) {
+        self.shared.load_over.set(true);
+        self.agenda.clear();
+        self.connects.clear();
+    }
+
+    fn report(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let facts = {
+            let mut shard = self.shared.shard.borrow_mut();
+            shard.tick(now);
+            shard.take_facts(now).map(Arc::new)
+        };
+        self.reports += 1;
+        let whole = self.reports.is_multiple_of(SNAPSHOT_EVERY);
+        let report = Report {
+            snapshot: whole.then(|| Box::new(self.shared.stats.borrow().clone())),
+            ..self.standing(facts)
+        };
+        if self.config.reports.try_send(report).is_err() {
+            // Nobody is left to work for.
+            tracing::error!(
+                fleet = self.config.index,
+                "the coordinator is gone or its mailbox is full"
+            );
+            if !self.config.reports.connected() {
+                ctx.stop();
+            }
+        }
+    }
+
+    fn standing(&self, facts: Option<Arc<Facts>>) -> Report {
+        let stats = self.shared.stats.borrow();
+        Report {
+            fleet: self.config.index,
+            ready: self.shared.ready.get(),
+            ever_connected: self.shared.ever_connected.get(),
+            departed: self.shared.departed.get(),
+            connected: stats
+                .pools
+                .iter()
+                .map(|pool| pool.connections.connected)
+                .sum(),
+            outstanding: stats.pools.iter().map(|pool| pool.outstanding).sum(),
+            panicked: self.shared.panicked.get(),
+            progress: self.shared.shard.borrow().progress(self.now()),
+            facts,
+            snapshot: None,
+            notes: self.shared.notes.borrow_mut().take(),
+        }
+    }
+
+    /// Measures how late the event loop wakes a sleeper.
+    fn watch_loop(&self, ctx: &mut Context<Self>) {
+        let clock = self.shared.clock;
+        let due = clock.now() + LAG_EVERY;
+        let sleep = async move {
+            tokio::time::sleep(LAG_EVERY).await;
+            clock.now().micros_since(due)
+        };
+        ctx.spawn(sleep.into_actor(self).map(|lag, fleet, ctx| {
+            let mut stats = fleet.shared.stats.borrow_mut();
+            stats
+                .loop_lag
+                .get_or_insert_with(latency::histogram)
+                .saturating_record(lag.max(1));
+            drop(stats);
+            fleet.watch_loop(ctx);
+        }));
+    }
+}
+
+impl Actor for Fleet {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // Facts of other fleets come four times a second from each.
+        ctx.set_mailbox_capacity(1024);
+        ctx.run_interval(REPORT_EVERY, Self::report);
+        self.watch_loop(ctx);
+        ctx.spawn(Driver);
+    }
+}
+
+impl Handler<Begin> for Fleet {
+    type Result = ();
+
+    fn handle(&mut self, _: Begin, _: &mut Self::Context) {
+        self.begun = Some(self.now());
+    }
+}
+
+impl Handler<StartLoad> for Fleet {
+    type Result = ();
+
+    fn handle(&mut self, StartLoad(start): StartLoad, _: &mut Self::Context) {
+        let restarts = self
+            .config
+            .plan
+            .injections
+            .iter()
+            .filter(|injection| injection.kind == ChaosKind::HubRestart);
+        *self.shared.restarts.borrow_mut() =
+            restarts.map(|injection| start + injection.at).collect();
+        self.shared.load_start.set(Some(start));
+        self.agenda = Agenda::new(
+            &self.shared.scenario,
+            &self.config.plan,
+            self.config.slots.clone(),
+            start,
+        );
+    }
+}
+
+impl Handler<StopLoad> for Fleet {
+    type Result = ();
+
+    fn handle(&mut self, _: StopLoad, _: &mut Self::Context) {
+        self.stop_load();
+    }
+}
+
+impl Handler<ShareFacts> for Fleet {
+    type Result = ();
+
+    fn handle(&mut self, ShareFacts(facts): ShareFacts, _: &mut Self::Context) {
+        self.shared.shard.borrow_mut().apply_facts(&facts);
+    }
+}
+
+impl Handler<Settle> for Fleet {
+    type Result = ResponseActFuture<Self, Option<Arc<Facts>>>;
+
+    fn handle(&mut self, _: Settle, _: &mut Self::Context) -> Self::Result {
+        self.stop_load();
+        let abandon: Vec<_> = self
+            .clients
+            .iter()
+            .flatten()
+            .map(|client| client.send(Abandon))
+            .collect();
+        // A client that is gone has settled everything, or has panicked and is counted.
+        let settled = async move {
+            for abandoned in abandon {
+                let _ = abandoned.await;
+            }
+        };
+        Box::pin(settled.into_actor(self).map(|(), fleet, _| {
+            let now = fleet.now();
+            fleet
+                .shared
+                .shard
+                .borrow_mut()
+                .take_facts(now)
+                .map(Arc::new)
+        }))
+    }
+}
+
+impl Handler<Conclude> for Fleet {
+    type Result = ResponseActFuture<Self, Box<Concluded>>;
+
+    fn handle(&mut self, _: Conclude, _: &mut Self::Context) -> Self::Result {
+        let now = self.now();
+        // Judged before anybody leaves: memberships last to the end of the drain.
+        let outcome = self.shared.shard.borrow_mut().finish(now);
+        let snapshot = self.shared.stats.borrow().clone();
+        let goodbyes: Vec<_> = self
+            .clients
+            .iter()
+            .flatten()
+            .map(|client| client.send(Goodbye))
+            .collect();
+        let goodbye = async move {
+            for said in goodbyes {
+                let _ = said.await;
+            }
+        };
+        let panicked = self.shared.panicked.get();
+        Box::pin(
+            goodbye
+                .into_actor(self)
+                .map(move |(), _, ctx: &mut Context<Self>| {
+                    ctx.stop();
+                    Box::new(Concluded {
+                        outcome,
+                        snapshot,
+                        panicked,
+                    })
+                }),
+        )
+    }
+}
+
+/// Wakes the fleet when something is due.
+struct Driver;
+
+impl ActorFuture<Fleet> for Driver {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        fleet: &mut Fleet,
+        _: &mut Context<Fleet>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        loop {
+            let now = fleet.now();
+            let connect = fleet.connect(now);
+            if fleet.work(now) {
+                // More is due: let sockets be read first.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Some(next) = [connect, fleet.agenda.deadline()]
+                .into_iter()
+                .flatten()
+                .min()
+            else {
+                return Poll::Pending;
+            };
+            fleet.alarm.as_mut().reset(fleet.shared.clock.instant(next));
+            if fleet.alarm.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}

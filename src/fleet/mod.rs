@@ -1,0 +1,13 @@
+//! The clients of one arbiter: started at their pace, told when a publish or a fault is due.
+//!
+//! One [`Fleet`] actor per arbiter. It plans nothing: connects, publishes and faults are
+//! pure functions of seed and scenario, of which it takes those of its own slots. It knows
+//! the coordinator only as somebody who wants [`Report`]s.
+//! Read [`agenda`] for what is due when, [`actor`] for the life of a fleet.
+
+pub mod actor;
+mod agenda;
+
+pub use actor::{
+    Begin, Conclude, Concluded, Fleet, FleetConfig, Report, Settle, ShareFacts, StartLoad, StopLoad,
+};

@@ -1,0 +1,11 @@
+//! One run from scenario to report: the place that wires the actors together.
+//!
+//! [`prepare`] makes everything that can fail before anything is started; [`execute`]
+//! starts arbiters, fleets and the coordinator and waits for the end; [`watch`] shows what
+//! goes on meanwhile.
+
+mod execute;
+mod prepare;
+mod watch;
+
+pub use prepare::{Options, RunError, run};

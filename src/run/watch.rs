@@ -1,0 +1,221 @@
+//! What a run shows while it lasts: progress, the metrics endpoint, the timeline, the
+//! event log; and the files and the summary at its end.
+
+use std::io::Write as _;
+use std::sync::{Arc, PoisonError};
+
+use crate::chaos::Injection;
+use crate::coordinator::{Phase, Tick};
+use crate::exporter::{self, MetricsServer, SharedState};
+use crate::generator::{GeneratorFacts, Sampler};
+use crate::report::progress::{Now, Progress, ProgressMode};
+use crate::report::terminal::{Again, Banner, Paint, banner, summary};
+use crate::report::write::{Event, WriteError};
+use crate::report::{EventLog, Results, ResultsDir, RunInfo, Timeline};
+use crate::scenario::Scenario;
+
+/// Faults told apart in progress lines per second; more are summed up in one line.
+const FAULT_LINES_MAX: usize = 3;
+
+/// Watches a run.
+pub(super) struct Watch {
+    scenario: Arc<Scenario>,
+    timeline: Timeline,
+    pub(super) sampler: Option<Sampler>,
+    progress: Progress,
+    events: EventLog,
+    exporter: SharedState,
+    phase: &'static str,
+}
+
+impl Watch {
+    /// Shows the banner and opens the event log.
+    ///
+    /// # Errors
+    /// The event log cannot be written.
+    pub(super) fn new(
+        scenario: &Arc<Scenario>,
+        info: &RunInfo,
+        dir: &ResultsDir,
+        exporter: SharedState,
+        metrics: Option<&MetricsServer>,
+        shown: Shown,
+    ) -> Result<Self, WriteError> {
+        let mode = ProgressMode::detect(shown.quiet);
+        if mode != ProgressMode::Quiet {
+            let facts = Banner {
+                target: &info.target,
+                out: dir.path(),
+                metrics: metrics.map(MetricsServer::addr),
+            };
+            eprint!("{}", banner(scenario, &facts, shown.progress));
+        }
+        let sampler = Sampler::new()
+            .inspect_err(|error| tracing::warn!(%error, "this process cannot be watched: no CPU, memory, descriptors"))
+            .ok();
+        Ok(Watch {
+            progress: Progress::new(mode, scenario.duration),
+            events: dir.events()?,
+            scenario: scenario.clone(),
+            timeline: Timeline::default(),
+            sampler,
+            exporter,
+            phase: "",
+        })
+    }
+
+    /// Takes a second's worth of news.
+    pub(super) fn tick(&mut self, tick: &Tick<'_>) {
+        let t_s = tick.now.as_secs_f64();
+        self.phase(tick.phase, t_s);
+        self.faults(tick, t_s);
+        let process = self
+            .sampler
+            .as_mut()
+            .and_then(|sampler| sampler.sample(tick.now).ok());
+        let violations = tick.progress.violations.total();
+        let point = self.timeline.push(t_s, tick.snapshot, violations);
+        let connections = tick.snapshot.total().connections;
+        self.progress.tick(
+            &point,
+            &Now {
+                phase: tick.phase.name(),
+                planned: tick.standing.planned,
+                away: connections.recovering + connections.connecting + connections.disconnected,
+                faults: tick.snapshot.chaos.iter().sum(),
+                violations,
+            },
+        );
+        // A panic elsewhere leaves the numbers whole or old; both can be shown.
+        let mut exported = self.exporter.lock().unwrap_or_else(PoisonError::into_inner);
+        exported.snapshot = tick.snapshot.clone();
+        // What is owed is known when the books are closed; until then, what came.
+        exported.delivery.delivered = tick.progress.deliveries;
+        exported.violations = tick.progress.violations.clone();
+        exported.permitted = tick.progress.permitted.clone();
+        exported.unknown = tick.progress.unknown.clone();
+        if let Some(process) = process {
+            exported.process = process;
+        }
+        exported.saturated = GeneratorFacts::judge(self.sampler.as_ref(), tick.snapshot).saturated;
+        exported.events_dropped = self.events.dropped();
+        drop(exported);
+        if let Err(error) = self.events.flush() {
+            tracing::warn!(%error, "events.jsonl");
+        }
+    }
+
+    fn phase(&mut self, phase: Phase, t_s: f64) {
+        if self.phase != phase.name() {
+            self.phase = phase.name();
+            self.events.push(t_s, &Event::Phase { name: self.phase });
+        }
+    }
+
+    fn faults(&mut self, tick: &Tick<'_>, t_s: f64) {
+        for (n, injection) in tick.injected.iter().enumerate() {
+            let at_s = tick
+                .load_start
+                .map_or(t_s, |start| (start + injection.at).as_secs_f64());
+            let slots: Vec<u32> = injection.slots.iter().map(|slot| slot.0).collect();
+            let pool = self.scenario.chaos[injection.entry]
+                .pool
+                .map(|pool| self.scenario.pools[pool].name.as_str());
+            self.events.push(
+                at_s,
+                &Event::Chaos {
+                    kind: injection.kind.name(),
+                    pool,
+                    slots: &slots,
+                    for_s: injection.lasts.map(|lasts| lasts.as_secs_f64()),
+                },
+            );
+            if n < FAULT_LINES_MAX {
+                self.progress.event(&fault_line(at_s, injection, pool));
+            }
+        }
+        if let Some(more) = tick
+            .injected
+            .len()
+            .checked_sub(FAULT_LINES_MAX)
+            .filter(|more| *more > 0)
+        {
+            self.progress
+                .event(&format!("  t={t_s:.1}s  and {more} more faults"));
+        }
+    }
+
+    /// Writes the last files and prints the summary.
+    ///
+    /// # Errors
+    /// The report cannot be written.
+    pub(super) fn finish(
+        mut self,
+        dir: &ResultsDir,
+        results: &Results,
+        again: &str,
+        paint: Paint,
+    ) -> Result<(), WriteError> {
+        self.progress.finish();
+        for incident in &results.incidents {
+            self.events.push(incident.t_s, &Event::Incident(incident));
+        }
+        if let Err(error) = self.events.finish() {
+            tracing::warn!(%error, "events.jsonl");
+        }
+        dir.write_report(results)?;
+        let report = dir.report();
+        let text = summary(
+            results,
+            &Again {
+                command: again,
+                report: &report,
+            },
+            paint,
+        );
+        // A closed pipe is the reader's choice; the report is on disk.
+        let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        Ok(())
+    }
+
+    /// Puts the final numbers on the metrics page and returns it.
+    pub(super) fn last_page(
+        &self,
+        snapshot: &crate::metrics::Snapshot,
+        verification: &crate::verify::Verification,
+    ) -> Option<String> {
+        let mut exported = self.exporter.lock().unwrap_or_else(PoisonError::into_inner);
+        exported.snapshot = snapshot.clone();
+        exported.delivery = verification.delivery;
+        exported.violations = verification.violations.clone();
+        exported.permitted = verification.permitted.clone();
+        exported.unknown = verification.unknown.clone();
+        drop(exported);
+        exporter::render(&self.exporter).ok()
+    }
+
+    pub(super) fn take_timeline(&mut self) -> Timeline {
+        std::mem::take(&mut self.timeline)
+    }
+}
+
+/// How a run is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown {
+    pub(super) quiet: bool,
+    /// Colours of what goes to stderr.
+    pub(super) progress: Paint,
+}
+
+fn fault_line(at_s: f64, injection: &Injection, pool: Option<&str>) -> String {
+    let hit = match injection.slots.as_slice() {
+        [] => String::new(),
+        [slot] => format!(" on client {slot}"),
+        slots => format!(" on {} clients", slots.len()),
+    };
+    let of = pool.map_or(String::new(), |pool| format!(" of {pool}"));
+    let lasts = injection.lasts.map_or(String::new(), |lasts| {
+        format!(" for {}", crate::base::units::format_duration(lasts))
+    });
+    format!("  t={at_s:.1}s  {}{hit}{of}{lasts}", injection.kind.name())
+}

@@ -1,0 +1,351 @@
+//! The verdict over all shards: sums, what only all shards together can tell (A1), and the
+//! checks that decide whether the verdict can be trusted.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::fold::intersect;
+use super::incident::{INCIDENTS_PER_KIND, Kept, Subject, rule};
+use super::judge::Bucket;
+use super::kinds::{Kind, Permitted, Tally, Unknown, Violation};
+use super::ledger::{Exercised, Ledger, Property};
+use super::outbox::PublishTotals;
+use super::outcome::{Incident, ShardOutcome, Suspect, Verification, VerifierFacts};
+use super::plan::{Mode, Plan};
+use crate::payload::StreamId;
+
+/// More pairs at a membership edge than this share of the owed ones are inconclusive...
+const EDGE_SHARE: f64 = 0.05;
+/// ... unless they are this few.
+const EDGE_FEW: u64 = 20;
+
+/// Acked messages of one stream that nobody got.
+type Lies = FxHashMap<StreamId, Vec<(u32, u32)>>;
+
+/// Merges what the shards ended with into the verdict.
+pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
+    let mut violations: Tally<Violation> = Tally::default();
+    let mut permitted: Tally<Permitted> = Tally::default();
+    let mut unknown: Tally<Unknown> = Tally::default();
+    let mut ledger = Ledger::default();
+    let mut exercised = Exercised::default();
+    let mut totals = PublishTotals::default();
+    let mut broken: FxHashSet<(u32, u16, u16)> = FxHashSet::default();
+    let saw_error = outcomes.iter().any(|outcome| outcome.saw_error);
+    for outcome in &outcomes {
+        violations.merge(&outcome.violations);
+        permitted.merge(&outcome.permitted);
+        unknown.merge(&outcome.unknown);
+        ledger.merge(&outcome.ledger);
+        exercised.merge(&outcome.exercised);
+        totals.invoked += outcome.totals.invoked;
+        broken.extend(&outcome.broken);
+        if saw_error {
+            unknown.add(Unknown::DuplicatedAfterLostAnswer, outcome.dedupe_broken);
+        } else {
+            violations.add(Violation::DedupeBroken, outcome.dedupe_broken);
+        }
+    }
+    violations.add(
+        Violation::AckForbiddenDelivered,
+        ledger.get(Bucket::Forbidden),
+    );
+    let lies = find_lies(&outcomes);
+    let told: u64 = lies
+        .values()
+        .flatten()
+        .map(|(a, b)| u64::from(b - a) + 1)
+        .sum();
+    violations.add(Violation::AckLie, told);
+    for suspect in outcomes.iter().flat_map(|outcome| &outcome.suspects) {
+        let Some(kind) = suspect.kind else { continue };
+        let lied = lied_about(&lies, suspect);
+        match suspect.recovery {
+            _ if lied == suspect.len() => {}
+            Some(transport) => {
+                broken.insert((suspect.slot, suspect.epoch, transport));
+            }
+            None => violations.add(kind, suspect.len() - lied),
+        }
+    }
+    violations.add(Violation::RecoveryBroken, broken.len() as u64);
+    let delivery = ledger.delivery(plan.promise);
+    let self_check = check(&outcomes);
+    let mut inconclusive = Vec::new();
+    if self_check != "ok" {
+        inconclusive.push(format!("the verifier's self-check failed: {self_check}"));
+    }
+    inconclusive.extend(doubts(plan, &outcomes, &delivery, totals.invoked));
+    let not_exercised = Property::ALL
+        .into_iter()
+        .filter(|(property, _)| exercised.get(*property) == 0)
+        .map(|(_, name)| name)
+        .collect();
+    Verification {
+        delivery,
+        violations,
+        permitted,
+        unknown,
+        verifier: VerifierFacts {
+            mode: match plan.mode {
+                Mode::Counts => Mode::Counts.name(),
+                // Whatever fits the budget is judged pair by pair.
+                Mode::Full | Mode::Digest => Mode::Full.name(),
+            },
+            pairs: outcomes.iter().map(|o| o.pairs).sum(),
+            bytes: outcomes.iter().map(|o| o.bytes).sum(),
+            not_exercised,
+            self_check,
+        },
+        incidents: incidents(plan, outcomes, &lies, saw_error),
+        inconclusive,
+    }
+}
+
+/// Messages that were acked, that at least two receivers should have and nobody has (A1).
+fn find_lies(outcomes: &[ShardOutcome]) -> Lies {
+    let mut suspected: FxHashMap<StreamId, Vec<(u32, u32)>> = FxHashMap::default();
+    for suspect in outcomes.iter().flat_map(|outcome| &outcome.suspects) {
+        if suspect.kind.is_some() {
+            let ranges = suspected.entry(suspect.stream).or_default();
+            ranges.push((suspect.first, suspect.last));
+        }
+    }
+    let mut lies = Lies::default();
+    for (stream, ranges) in suspected {
+        let mut nobody = at_least_two(&ranges);
+        for outcome in outcomes {
+            // A shard without receivers of the group reached nobody.
+            if outcome.groups.contains(&stream.group.0) {
+                let unreached = outcome
+                    .unreached
+                    .get(&stream)
+                    .map_or(&[][..], Vec::as_slice);
+                nobody = intersect(&nobody, unreached);
+            }
+        }
+        if !nobody.is_empty() {
+            lies.insert(stream, nobody);
+        }
+    }
+    lies
+}
+
+/// Where at least two of the ranges overlap, sorted and apart.
+fn at_least_two(ranges: &[(u32, u32)]) -> Vec<(u32, u32)> {
+    let mut edges: Vec<(u32, i32)> = ranges
+        .iter()
+        .flat_map(|(first, last)| [(*first, 1), (*last + 1, -1)])
+        .collect();
+    edges.sort_unstable();
+    let mut out: Vec<(u32, u32)> = Vec::new();
+    let (mut depth, mut since) = (0, 0);
+    for (at, step) in edges {
+        if depth >= 2 && at > since {
+            match out.last_mut() {
+                Some(last) if last.1 + 1 == since => last.1 = at - 1,
+                _ => out.push((since, at - 1)),
+            }
+        }
+        depth += step;
+        since = at;
+    }
+    out
+}
+
+/// How many messages of a suspect are lies of an ack instead.
+fn lied_about(lies: &Lies, suspect: &Suspect) -> u64 {
+    lies.get(&suspect.stream).map_or(0, |lies| {
+        intersect(lies, &[(suspect.first, suspect.last)])
+            .iter()
+            .map(|(a, b)| u64::from(b - a) + 1)
+            .sum()
+    })
+}
+
+/// `ok`, or everything that does not balance.
+fn check(outcomes: &[ShardOutcome]) -> String {
+    let mut wrong: Vec<String> = Vec::new();
+    for outcome in outcomes {
+        for text in &outcome.self_check {
+            wrong.push(format!("slots {:?}: {text}", outcome.slots));
+        }
+        for speaker in outcomes {
+            let heard = outcome
+                .heard
+                .iter()
+                .find(|(slots, _)| *slots == speaker.slots)
+                .map_or(0, |(_, serial)| *serial);
+            if heard != speaker.serial {
+                wrong.push(format!(
+                    "slots {:?} heard facts up to {heard} of slots {:?}, which told {}",
+                    outcome.slots, speaker.slots, speaker.serial
+                ));
+            }
+        }
+    }
+    if wrong.is_empty() {
+        "ok".into()
+    } else {
+        wrong.join("; ")
+    }
+}
+
+/// Why the verdict is not conclusive although the verifier worked.
+fn doubts(
+    plan: &Plan,
+    outcomes: &[ShardOutcome],
+    delivery: &super::outcome::Delivery,
+    invoked: u64,
+) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if delivery.unverified > 0 {
+        let mut why: Vec<String> = outcomes
+            .iter()
+            .flat_map(|o| o.limits.iter().cloned())
+            .collect();
+        if plan.mode == Mode::Counts {
+            why.push("payloads are not read in mode counts".into());
+        }
+        if why.is_empty() {
+            why.push("receivers were still away at the end, or a limit was reached".into());
+        }
+        doubts.push(format!(
+            "{} of {} owed deliveries are unverified: {}",
+            delivery.unverified,
+            delivery.expected,
+            why.join("; ")
+        ));
+    }
+    if delivery.expected == 0 && plan.publishes() {
+        doubts.push(match invoked {
+            0 => "nothing was published to any group".into(),
+            _ => "no delivery was owed: nobody surely was a member when messages were sent".into(),
+        });
+    }
+    let share = delivery.edge as f64 / delivery.expected.max(1) as f64;
+    if delivery.edge > EDGE_FEW && share > EDGE_SHARE {
+        doubts.push(format!(
+            "{} pairs lie at a membership edge, {:.1} % of those owed: too much churn to judge",
+            delivery.edge,
+            share * 100.0
+        ));
+    }
+    let stopped: u64 = outcomes.iter().map(|outcome| outcome.stopped).sum();
+    if stopped > 0 {
+        doubts.push(format!(
+            "{stopped} receivers were stopped before verification ended"
+        ));
+    }
+    doubts
+}
+
+/// The first incidents of each kind over all shards, with the publishers' side added.
+fn incidents(
+    plan: &Plan,
+    outcomes: Vec<ShardOutcome>,
+    lies: &Lies,
+    saw_error: bool,
+) -> Vec<Incident> {
+    let mut kept: Vec<Kept> = Vec::new();
+    let mut traces = FxHashMap::default();
+    for outcome in outcomes {
+        kept.extend(outcome.incidents);
+        traces.extend(outcome.traces);
+    }
+    kept.retain(|k| !is_lie(lies, k) && (k.kind != Violation::DedupeBroken || !saw_error));
+    let mut streams: Vec<_> = lies.iter().collect();
+    streams.sort_unstable_by_key(|(stream, _)| **stream);
+    for (stream, ranges) in streams.into_iter().take(INCIDENTS_PER_KIND) {
+        kept.extend(
+            ranges
+                .iter()
+                .take(1)
+                .map(|range| lie(plan, *stream, *range)),
+        );
+    }
+    kept.sort_by(|a, b| a.incident.t_s.total_cmp(&b.incident.t_s));
+    let mut counts = vec![0; Violation::ALL.len()];
+    kept.retain(|k| {
+        counts[k.kind.index()] += 1;
+        counts[k.kind.index()] <= INCIDENTS_PER_KIND
+    });
+    kept.into_iter()
+        .map(|k| {
+            let mut incident = k.incident;
+            if let (Some(stream), Some(seq)) = (k.subject.stream, k.subject.seq)
+                && let Some(trace) = traces.get(&stream.publisher.0)
+            {
+                let sent: Vec<_> = trace.of(stream, seq);
+                if sent.is_empty() {
+                    incident
+                        .evidence
+                        .push("publisher: no longer recorded".into());
+                }
+                incident
+                    .evidence
+                    .extend(sent.iter().map(|r| format!("publisher {r}")));
+            }
+            incident
+        })
+        .collect()
+}
+
+/// A loss whose message nobody got: told by the lie's own incident.
+fn is_lie(lies: &Lies, kept: &Kept) -> bool {
+    let lost = matches!(
+        kept.kind,
+        Violation::Lost
+            | Violation::LostAtJoin
+            | Violation::LostAtLeave
+            | Violation::RecoveryBroken
+    );
+    let (Some(stream), Some(seq)) = (kept.subject.stream, kept.subject.seq) else {
+        return false;
+    };
+    lost && lies
+        .get(&stream)
+        .is_some_and(|ranges| ranges.iter().any(|(a, b)| *a <= seq && seq <= *b))
+}
+
+fn lie(plan: &Plan, stream: StreamId, (first, last): (u32, u32)) -> Kept {
+    let group = plan
+        .groups
+        .get(stream.group.index())
+        .map(|name| name.to_string());
+    let name = group.as_deref().unwrap_or("?");
+    Kept {
+        kind: Violation::AckLie,
+        subject: Subject {
+            receiver: None,
+            stream: Some(stream),
+            seq: Some(first),
+        },
+        incident: Incident {
+            kind: Violation::AckLie.name(),
+            t_s: 0.0,
+            summary: format!(
+                "messages {}/{name}#{first} to #{last} were answered with success and reached nobody",
+                stream.publisher
+            ),
+            rule: rule(Violation::AckLie),
+            receiver: None,
+            publisher: Some(stream.publisher.0),
+            group,
+            seq: Some(first),
+            evidence: Vec::new(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lie_needs_two_who_should_have_it() {
+        assert_eq!(at_least_two(&[(1, 5)]), []);
+        assert_eq!(at_least_two(&[(1, 5), (3, 9)]), [(3, 5)]);
+        assert_eq!(at_least_two(&[(1, 5), (3, 9), (5, 6)]), [(3, 6)]);
+        assert_eq!(at_least_two(&[(2, 2), (2, 2), (3, 3), (3, 3)]), [(2, 3)]);
+    }
+}

@@ -1,0 +1,220 @@
+//! A receiver's connection: sequence ids (S1, S2), transports and recoveries.
+//!
+//! What a replayed frame must contain (S3) is decided in `frame`, which knows the pairs.
+
+use super::recorder::{CONTROL_KEPT, Control, FRAMES_KEPT, FrameRecord, Ring};
+use crate::base::{GroupId, Time};
+use crate::wire::{UNACKED_BYTES_MAX, UNACKED_MESSAGES_MAX};
+
+/// One slot as a receiver.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    pub(super) conn: Option<Connection>,
+    /// Its memberships, sorted by group.
+    pub(super) members: Vec<(GroupId, u32)>,
+    /// Confirmed recoveries, while they may still explain a loss.
+    pub(super) recoveries: Vec<Recovery>,
+    pub(super) frames: Ring<FrameRecord>,
+    pub(super) control: Ring<(Time, Control)>,
+    /// The harness stopped it before the verification was over.
+    pub(super) stopped: bool,
+}
+
+/// The session that a connectionId names.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) epoch: u16,
+    pub(super) id: Box<str>,
+    pub(super) transport: u16,
+    pub(super) link: Link,
+    /// The highest sequence id seen.
+    max: u64,
+    /// The last sequence id on this transport.
+    last: u64,
+    /// The highest sequence id acked by us.
+    acked: u64,
+    /// When the last frame was read.
+    pub(super) heard: Time,
+    /// Data frames and their bytes, for the mean size.
+    frames: u64,
+    bytes: u64,
+    /// When the present outage began, and with which close code.
+    pub(super) lost_at: Time,
+    pub(super) lost_code: Option<u16>,
+    /// The last recovery attempt was refused, and when.
+    pub(super) refused: Option<Time>,
+}
+
+/// The state of a connection's transport.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Link {
+    Up,
+    Lost,
+    /// A recovery's WebSocket is open; the hub may still refuse it.
+    Opened,
+}
+
+/// One confirmed recovery.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recovery {
+    pub(super) epoch: u16,
+    pub(super) transport: u16,
+    pub(super) lost_at: Time,
+    pub(super) confirmed_at: Time,
+}
+
+/// What a sequence id says about its frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sight {
+    /// Above all before it; `missing` ids were skipped just before.
+    Fresh { missing: u64 },
+    /// Sent again after a recovery: rising on this transport, not above all before.
+    Replay,
+    /// Not rising on this transport: S1 is broken.
+    Stale,
+}
+
+impl Receiver {
+    pub(super) fn new() -> Self {
+        Receiver {
+            conn: None,
+            members: Vec::new(),
+            recoveries: Vec::new(),
+            frames: Ring::new(FRAMES_KEPT),
+            control: Ring::new(CONTROL_KEPT),
+            stopped: false,
+        }
+    }
+
+    pub(super) fn member(&self, group: GroupId) -> Option<u32> {
+        match self.members.as_slice() {
+            [(only, member)] => (*only == group).then_some(*member),
+            members => members
+                .binary_search_by_key(&group, |(group, _)| *group)
+                .ok()
+                .map(|at| members[at].1),
+        }
+    }
+
+    /// Can receive now, and is not waiting to hear whether its recovery worked.
+    pub(super) fn attached(&self) -> bool {
+        self.conn.as_ref().is_none_or(|conn| conn.link == Link::Up)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.frames.bytes()
+            + self.control.bytes()
+            + (size_of::<Self>() + self.members.capacity() * 8 + self.recoveries.len() * 32) as u64
+    }
+}
+
+impl Connection {
+    pub(super) fn new(epoch: u16, id: &str, now: Time) -> Self {
+        Connection {
+            epoch,
+            id: id.into(),
+            transport: 0,
+            link: Link::Up,
+            max: 0,
+            last: 0,
+            acked: 0,
+            heard: now,
+            frames: 0,
+            bytes: 0,
+            lost_at: Time::ZERO,
+            lost_code: None,
+            refused: None,
+        }
+    }
+
+    /// Takes the sequence id of a data frame.
+    pub(super) fn sight(&mut self, id: u64) -> Sight {
+        if id > self.max {
+            let missing = id - self.max - 1;
+            self.max = id;
+            self.last = id;
+            Sight::Fresh { missing }
+        } else if id > self.last {
+            self.last = id;
+            Sight::Replay
+        } else {
+            Sight::Stale
+        }
+    }
+
+    pub(super) fn heard(&mut self, bytes: usize, now: Time) {
+        self.heard = now;
+        self.frames += 1;
+        self.bytes += bytes as u64;
+    }
+
+    pub(super) fn lost(&mut self, code: Option<u16>, now: Time) {
+        if self.link == Link::Up {
+            self.lost_at = now;
+        }
+        self.link = Link::Lost;
+        self.lost_code = code;
+    }
+
+    pub(super) fn opened(&mut self, transport: u16) {
+        self.transport = transport;
+        self.link = Link::Opened;
+        self.last = 0;
+    }
+
+    pub(super) fn sequence_acked(&mut self, id: u64) {
+        self.acked = self.acked.max(id);
+    }
+
+    /// Whether the hub must have held about its limit for this connection, given messages
+    /// that were sent to its groups and have not come.
+    pub(super) fn overflowing(&self, missing: u64) -> bool {
+        let queued = missing + self.max.saturating_sub(self.acked);
+        let mean = self.bytes.checked_div(self.frames).unwrap_or(0);
+        // Facts lag by a quarter of a second and the hub counts its envelopes too: from
+        // four fifths of the limit on the hub is not contradicted.
+        queued >= UNACKED_MESSAGES_MAX as u64 * 4 / 5
+            || queued.saturating_mul(mean) >= UNACKED_BYTES_MAX as u64 * 4 / 5
+    }
+
+    /// The hub closed it in a way that ends the session at once.
+    /// Source: protocol, close codes: 1000 normal, 1002/1003/1007/1009 our fault, 1008 policy.
+    pub(super) fn closed_for_good(&self) -> bool {
+        matches!(self.lost_code, Some(1000 | 1002 | 1003 | 1007..=1009))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_is_told_from_a_repetition_by_its_transport() {
+        let mut conn = Connection::new(0, "c", Time::ZERO);
+        assert_eq!(conn.sight(1), Sight::Fresh { missing: 0 });
+        assert_eq!(conn.sight(4), Sight::Fresh { missing: 2 });
+        assert_eq!(conn.sight(4), Sight::Stale);
+        assert_eq!(conn.sight(2), Sight::Stale);
+        conn.lost(None, Time::ZERO);
+        conn.opened(1);
+        assert_eq!(conn.sight(2), Sight::Replay);
+        assert_eq!(conn.sight(2), Sight::Stale);
+        assert_eq!(conn.sight(4), Sight::Replay);
+        assert_eq!(conn.sight(5), Sight::Fresh { missing: 0 });
+    }
+
+    #[test]
+    fn a_queue_near_its_limit_excuses_the_hub() {
+        let mut conn = Connection::new(0, "c", Time::ZERO);
+        conn.sight(500);
+        assert!(!conn.overflowing(200));
+        assert!(conn.overflowing(300));
+        conn.sequence_acked(500);
+        assert!(!conn.overflowing(300));
+        conn.heard(100_000, Time::ZERO);
+        assert!(
+            conn.overflowing(300),
+            "300 messages of 100 kB are over 16 MiB"
+        );
+    }
+}

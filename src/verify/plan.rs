@@ -1,0 +1,105 @@
+//! What the verifier knows before the run: who is who, what is promised, what it may use.
+//!
+//! No events here; read `events` for what happens, `shard` for who takes it.
+
+use std::time::Duration;
+
+use crate::base::Slot;
+use crate::wire::DataType;
+
+/// Whose word a hub is judged by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Promise {
+    /// Only published text and the maintainers' word can make a violation; what rests on
+    /// inference is reported as unknown.
+    #[default]
+    Published,
+    /// As one node behaves: membership in force before the join is acked, fan-out queued
+    /// before the publish is acked, sequence ids in steps of one.
+    Reference,
+}
+
+impl Promise {
+    /// The name in reports and scenario files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Promise::Published => "published",
+            Promise::Reference => "reference",
+        }
+    }
+}
+
+/// How deep the verifier looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// Every (message, receiver) pair is judged.
+    #[default]
+    Full,
+    /// For groups too big for pair tables. Judged like `Full` as long as the memory budget
+    /// holds; what it does not hold is counted as unverified.
+    Digest,
+    /// Payloads carry no identity: only sequence ids and answers are judged, and every
+    /// owed pair is counted as unverified.
+    Counts,
+}
+
+impl Mode {
+    /// The name in reports and scenario files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::Full => "full",
+            Mode::Digest => "digest",
+            Mode::Counts => "counts",
+        }
+    }
+}
+
+/// What is known of a run before it starts.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The run's id, as payloads carry it.
+    pub run: u32,
+    /// Whose word counts.
+    pub promise: Promise,
+    /// How deep to look.
+    pub mode: Mode,
+    /// Bytes that one shard may hold, by its own accounting.
+    pub memory_budget: u64,
+    /// How long after the load deliveries may still arrive; evidence says it, `run` waits it.
+    pub drain: Duration,
+    /// A delivery later than this after its intended time counts as late.
+    pub late_after: Duration,
+    /// Nobody else uses the hub: traffic that is not ours was invented by it.
+    pub exclusive: bool,
+    /// Group names, by group id.
+    pub groups: Vec<Box<str>>,
+    /// Slots, by slot number.
+    pub slots: Vec<SlotPlan>,
+}
+
+/// What is planned for one slot.
+#[derive(Clone, Debug, Default)]
+pub struct SlotPlan {
+    /// The user id that its token names; `None` when it names none.
+    pub user_id: Option<Box<str>>,
+    /// Its subprotocol numbers messages and recovers sessions.
+    pub reliable: bool,
+    /// It asks to be spared its own messages (constant for the run).
+    pub no_echo: bool,
+    /// The data type that it publishes to groups; `None`: it publishes to no group.
+    pub data_type: Option<DataType>,
+    /// Chaos makes it withhold sequence acks: losing its session for that is expected.
+    pub withholds_acks: bool,
+}
+
+impl Plan {
+    /// The plan of `slot`, if there is such a slot.
+    pub(super) fn slot(&self, slot: Slot) -> Option<&SlotPlan> {
+        self.slots.get(slot.index())
+    }
+
+    /// Whether any slot publishes to groups.
+    pub(super) fn publishes(&self) -> bool {
+        self.slots.iter().any(|slot| slot.data_type.is_some())
+    }
+}

@@ -1,0 +1,340 @@
+//! The events of receivers: connections, memberships, recoveries.
+//!
+//! Stamps: what the client does is stamped before it is written, what the hub does after it
+//! was read. Read `connection` and `membership` for the states behind.
+
+use super::connection::{Connection, Link, Recovery};
+use super::events::{ConnectionEnd, LossCause};
+use super::group::MEMBERSHIP_GRACE;
+use super::kinds::Unknown;
+use super::ledger::Property;
+use super::membership::{Membership, WindowEnd};
+use super::recorder::Control;
+use super::shard::Shard;
+use crate::base::{GroupId, SequenceId, Slot, Time};
+
+/// A recovery counts as refused early when our last frame was read less than this before.
+const REFUSED_EARLY: std::time::Duration = std::time::Duration::from_secs(25);
+
+impl Shard {
+    /// The `connected` frame of a *new* connection of `slot`, its `epoch`-th (from 0).
+    pub fn connected(&mut self, slot: Slot, epoch: u16, connection_id: &str, now: Time) {
+        let Some(index) = self.local(slot) else {
+            return;
+        };
+        if self.receivers[index].conn.is_some() {
+            self.end_connection(index, ConnectionEnd::WindowPassed, now);
+        }
+        let receiver = &mut self.receivers[index];
+        receiver.stopped = false;
+        receiver.conn = Some(Connection::new(epoch, connection_id, now));
+        let id = connection_id.into();
+        receiver
+            .control
+            .push((now, Control::Connected { epoch, id }));
+    }
+
+    /// A join is about to be sent (again).
+    pub fn join_invoked(&mut self, slot: Slot, group: GroupId, now: Time) {
+        let Some((index, epoch)) = self.on_connection(slot) else {
+            return;
+        };
+        if group.index() >= self.groups.len() {
+            self.misuse
+                .note(|| format!("slot {slot} joins group#{group}, which is not in the plan"));
+            return;
+        }
+        self.receivers[index]
+            .control
+            .push((now, Control::JoinInvoked(group)));
+        let member = self.membership(index, slot, group);
+        let membership = &mut self.members[member as usize];
+        match membership
+            .latest_mut()
+            .filter(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_none())
+        {
+            Some(window) => window.resent = true,
+            None => {
+                membership.open(epoch, now);
+                self.groups[group.index()].need_before(now);
+            }
+        }
+    }
+
+    /// The answer to a join; `Duplicate` to one that was sent again counts as success.
+    pub fn join_answered(&mut self, slot: Slot, group: GroupId, success: bool, now: Time) {
+        let Some((index, epoch)) = self.on_connection(slot) else {
+            return;
+        };
+        self.receivers[index]
+            .control
+            .push((now, Control::JoinAnswered(group, success)));
+        let Some(member) = self.receivers[index].member(group) else {
+            return;
+        };
+        let Some(window) = self.members[member as usize]
+            .latest_mut()
+            .filter(|w| w.epoch == epoch && w.ended.is_none() && w.joined.is_none())
+        else {
+            return;
+        };
+        let view = &mut self.groups[group.index()];
+        if success {
+            window.joined = Some(now);
+            view.need_after(now);
+            view.need_after(now + MEMBERSHIP_GRACE);
+        } else if !window.resent {
+            window.ended = Some((now, WindowEnd::Refused));
+            view.need_after(now);
+        }
+    }
+
+    /// A leave is about to be sent (again).
+    pub fn leave_invoked(&mut self, slot: Slot, group: GroupId, now: Time) {
+        let Some((index, epoch)) = self.on_connection(slot) else {
+            return;
+        };
+        self.receivers[index]
+            .control
+            .push((now, Control::LeaveInvoked(group)));
+        let Some(member) = self.receivers[index].member(group) else {
+            return;
+        };
+        if let Some(window) = self.members[member as usize]
+            .latest_mut()
+            .filter(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_none())
+        {
+            window.leave_invoked = Some(now);
+            self.groups[group.index()].need_before(now);
+        }
+    }
+
+    /// The answer to a leave. After a refusal the receiver may still get messages.
+    pub fn leave_answered(&mut self, slot: Slot, group: GroupId, success: bool, now: Time) {
+        let Some((index, epoch)) = self.on_connection(slot) else {
+            return;
+        };
+        self.receivers[index]
+            .control
+            .push((now, Control::LeaveAnswered(group, success)));
+        let Some(member) = self.receivers[index].member(group) else {
+            return;
+        };
+        if success
+            && let Some(window) = self.members[member as usize]
+                .windows
+                .iter_mut()
+                .find(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_some())
+        {
+            window.ended = Some((now, WindowEnd::Left));
+            self.groups[group.index()].need_after(now);
+            self.exercised.add(Property::D5b, 1);
+        }
+    }
+
+    /// A transport ended. Frames read from it later must not be handed in.
+    pub fn transport_lost(&mut self, slot: Slot, cause: LossCause, code: Option<u16>, now: Time) {
+        let Some((index, _)) = self.on_connection(slot) else {
+            return;
+        };
+        let receiver = &mut self.receivers[index];
+        receiver
+            .control
+            .push((now, Control::TransportLost(cause, code)));
+        if let Some(conn) = &mut receiver.conn {
+            conn.lost(code, now);
+        }
+        for (group, _) in &self.receivers[index].members {
+            self.groups[group.index()].need_before(now);
+        }
+    }
+
+    /// The WebSocket of a recovery is open; `transport` is its ordinal on the connection.
+    /// The hub may still refuse.
+    pub fn recovery_opened(&mut self, slot: Slot, transport: u16, now: Time) {
+        let Some((index, _)) = self.on_connection(slot) else {
+            return;
+        };
+        let receiver = &mut self.receivers[index];
+        receiver
+            .control
+            .push((now, Control::RecoveryOpened(transport)));
+        if let Some(conn) = &mut receiver.conn {
+            conn.opened(transport);
+        }
+    }
+
+    /// The first frame or pong on a recovery's transport: the session is back.
+    pub fn recovery_confirmed(&mut self, slot: Slot, now: Time) {
+        if let Some((index, _)) = self.on_connection(slot) {
+            self.confirm(index, now);
+        }
+    }
+
+    /// The hub refused a recovery (101, then close 1008).
+    pub fn recovery_refused(&mut self, slot: Slot, now: Time) {
+        let Some((index, _)) = self.on_connection(slot) else {
+            return;
+        };
+        let receiver = &mut self.receivers[index];
+        receiver.control.push((now, Control::RecoveryRefused));
+        if let Some(conn) = &mut receiver.conn {
+            conn.link = Link::Lost;
+            conn.refused = Some(now);
+        }
+        self.exercised.add(Property::R2, 1);
+    }
+
+    /// A `connected` frame after a recovery: it must name the same connection.
+    pub fn recovered_connection_id(&mut self, slot: Slot, connection_id: &str, now: Time) {
+        let Some((index, epoch)) = self.on_connection(slot) else {
+            return;
+        };
+        self.confirm(index, now);
+        let Some(conn) = &self.receivers[index].conn else {
+            return;
+        };
+        if &*conn.id != connection_id {
+            let (was, transport) = (conn.id.clone(), conn.transport);
+            self.receivers[index]
+                .control
+                .push((now, Control::Renamed(connection_id.into())));
+            self.recovery_broken(slot, epoch, transport, now, || {
+                format!("the recovery of connection {was} gave connection {connection_id}")
+            });
+        }
+    }
+
+    /// The connection is over; its group memberships are gone with it.
+    pub fn connection_ended(&mut self, slot: Slot, end: ConnectionEnd, now: Time) {
+        if let Some((index, _)) = self.on_connection(slot) {
+            self.end_connection(index, end, now);
+        }
+    }
+
+    /// Any frame was read on the slot's transport (an ack, a pong): it lives.
+    pub fn heard(&mut self, slot: Slot, now: Time) {
+        if let Some(index) = self.local(slot)
+            && let Some(conn) = &mut self.receivers[index].conn
+        {
+            conn.heard = now;
+        }
+    }
+
+    /// A sequence ack was sent.
+    pub fn sequence_acked(&mut self, slot: Slot, id: SequenceId, _now: Time) {
+        if let Some(index) = self.local(slot)
+            && let Some(conn) = &mut self.receivers[index].conn
+        {
+            conn.sequence_acked(id.0);
+        }
+    }
+
+    fn on_connection(&mut self, slot: Slot) -> Option<(usize, u16)> {
+        let index = self.local(slot)?;
+        let conn = self.receivers[index].conn.as_ref()?;
+        Some((index, conn.epoch))
+    }
+
+    fn membership(&mut self, index: usize, slot: Slot, group: GroupId) -> u32 {
+        let receiver = &mut self.receivers[index];
+        match receiver
+            .members
+            .binary_search_by_key(&group, |(group, _)| *group)
+        {
+            Ok(at) => receiver.members[at].1,
+            Err(at) => {
+                // At most 2^24 slots and 2^24 groups, of which memory holds far fewer.
+                let member = self.members.len() as u32;
+                self.members.push(Membership::new(slot, group));
+                receiver.members.insert(at, (group, member));
+                self.groups[group.index()].members.push(member);
+                member
+            }
+        }
+    }
+
+    pub(super) fn confirm(&mut self, index: usize, now: Time) {
+        let receiver = &mut self.receivers[index];
+        let Some(conn) = receiver.conn.as_mut().filter(|c| c.link == Link::Opened) else {
+            return;
+        };
+        conn.link = Link::Up;
+        conn.heard = now;
+        conn.refused = None;
+        receiver.recoveries.push(Recovery {
+            epoch: conn.epoch,
+            transport: conn.transport,
+            lost_at: conn.lost_at,
+            confirmed_at: now,
+        });
+        let transport = conn.transport;
+        receiver
+            .control
+            .push((now, Control::RecoveryConfirmed(transport)));
+        for (group, member) in &receiver.members {
+            self.groups[group.index()].need_after(now);
+            self.members[*member as usize].heard_since_recovery = false;
+        }
+        self.exercised.add(Property::R1, 1);
+    }
+
+    fn end_connection(&mut self, index: usize, end: ConnectionEnd, now: Time) {
+        let missing = self.missing_of(index);
+        let receiver = &mut self.receivers[index];
+        receiver.control.push((now, Control::Ended(end)));
+        let Some(conn) = receiver.conn.take() else {
+            return;
+        };
+        // Slots of the shard are slots of the plan, by construction of the ranges.
+        let slot = Slot(self.slots.start + index as u32);
+        let reliable = self.plan.slot(slot).is_some_and(|plan| plan.reliable);
+        let overflowing = conn.overflowing(missing);
+        let by_hub = end == ConnectionEnd::Refused || conn.lost_code == Some(1008);
+        let how = if !reliable {
+            WindowEnd::Unreliable
+        } else if by_hub && overflowing {
+            WindowEnd::Overflow
+        } else {
+            WindowEnd::Gap
+        };
+        if reliable
+            && end == ConnectionEnd::Refused
+            && let Some(refused) = conn.refused
+            && refused.since(conn.heard) < REFUSED_EARLY
+            && !overflowing
+            && !conn.closed_for_good()
+        {
+            self.unknown.add(Unknown::RecoveryRefusedEarly, 1);
+        }
+        if end == ConnectionEnd::Stopped {
+            receiver.stopped = true;
+        }
+        for (group, member) in &receiver.members {
+            self.members[*member as usize].end_all(how, now);
+            self.groups[group.index()].need_after(now);
+        }
+    }
+
+    /// Messages sent to the groups of a receiver that have not come to it: about what the
+    /// hub's queue for it holds.
+    fn missing_of(&self, index: usize) -> u64 {
+        let mut missing = 0;
+        let mut marks = smallvec::SmallVec::new();
+        for (group, member) in &self.receivers[index].members {
+            let membership = &self.members[*member as usize];
+            if membership.latest().is_none_or(|w| w.ended.is_some()) {
+                continue;
+            }
+            let group = &self.groups[group.index()];
+            let resolved = membership.resolve(group);
+            for (at, stream) in group.streams.iter().enumerate() {
+                resolved.marks(stream, &mut marks);
+                let floor = marks.last().map_or(u32::MAX, |mark| mark.floor);
+                let (next, _) = membership.frontier(at as u32);
+                missing += u64::from((stream.invoked + 1).saturating_sub(next.max(floor)));
+            }
+        }
+        missing
+    }
+}

@@ -1,0 +1,202 @@
+//! From pairs to verdicts: folding what is long over into counters, the live count of
+//! what is owed, and the end of the run.
+
+use std::time::Duration;
+
+use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
+
+use super::fold::Judged;
+use super::group::Group;
+use super::judge::Bucket;
+use super::marks::Mark;
+use super::membership::Membership;
+use super::pairs::PairKey;
+use super::plan::Mode;
+use super::shard::Shard;
+use crate::base::Time;
+
+/// Messages are folded into counters this long after they were settled.
+const FOLD_AFTER: Duration = Duration::from_secs(60);
+/// How often that is done.
+const FOLD_EVERY: Duration = Duration::from_secs(5);
+/// A recovery explains losses judged until this long after it.
+const RECOVERY_REMEMBERED: Duration = Duration::from_secs(180);
+/// Recorders shrink to this under memory pressure.
+const RECORDER_UNDER_PRESSURE: usize = 8;
+
+impl Shard {
+    /// Folds what was settled a minute ago, every five seconds.
+    pub(super) fn fold_old(&mut self, now: Time) {
+        if now.since(self.last_fold) < FOLD_EVERY {
+            return;
+        }
+        self.last_fold = now;
+        for index in 0..self.groups.len() {
+            let targets: Vec<u32> = self.groups[index]
+                .streams
+                .iter()
+                .map(|stream| stream.settled_before(now, FOLD_AFTER).max(stream.horizon))
+                .collect();
+            let moves = self.groups[index]
+                .streams
+                .iter()
+                .zip(&targets)
+                .any(|(stream, target)| *target > stream.horizon);
+            if moves {
+                self.judge_group(index, &targets, None);
+            }
+            self.forget(index, now);
+        }
+        self.forget_messages();
+        for receiver in &mut self.receivers {
+            receiver
+                .recoveries
+                .retain(|r| now.since(r.confirmed_at) < RECOVERY_REMEMBERED);
+        }
+    }
+
+    /// Drops what no later judgement of a group needs.
+    fn forget(&mut self, index: usize, now: Time) {
+        let group = &self.groups[index];
+        let kept: FxHashSet<u32> = group
+            .members
+            .iter()
+            .copied()
+            .filter(|member| {
+                (0..group.streams.len() as u32)
+                    .filter(|stream| self.members[*member as usize].frontier(*stream).1)
+                    .any(|stream| {
+                        let holes = self.pairs.holes(PairKey::new(*member, stream));
+                        holes.iter().any(|hole| hole.settled.is_some())
+                    })
+            })
+            .collect();
+        let mut oldest = now.saturating_sub(RECOVERY_REMEMBERED);
+        let mut passed = Vec::new();
+        for member in &group.members {
+            let membership = &self.members[*member as usize];
+            if !kept.contains(member)
+                && let Some(at) = passed_windows(membership, group)
+            {
+                passed.push((*member, at));
+            }
+        }
+        for (member, at) in passed {
+            self.members[member as usize].drop_windows(at);
+        }
+        let group = &self.groups[index];
+        for member in &group.members {
+            oldest = oldest.min(self.members[*member as usize].needs_from());
+        }
+        let group = &mut self.groups[index];
+        for stream in &mut group.streams {
+            stream.forget_below_horizon();
+        }
+        group.forget_before(oldest);
+    }
+
+    /// Drops what was noted of single messages that are folded now.
+    fn forget_messages(&mut self) {
+        let (groups, members) = (&self.groups, &self.members);
+        let folded = |key: &PairKey, seq: u32| {
+            let group = &groups[members[key.member() as usize].group.index()];
+            group.streams[key.stream() as usize].horizon >= seq
+        };
+        self.pairs
+            .repeated
+            .retain(|(key, seq), _| !folded(key, *seq));
+        // Spoilt deliveries were taken out of the ledger when they were judged.
+        self.pairs.faulted.retain(|(key, seq)| !folded(key, *seq));
+    }
+
+    /// (missing, overdue): pairs that would count as lost if the run ended now and may still
+    /// come, because the membership is open; and those
+    /// of them settled for longer than `late_after`.
+    pub(super) fn owed_now(&self, now: Time) -> (u64, u64) {
+        if self.plan.mode == Mode::Counts {
+            return (0, 0);
+        }
+        let age = self.plan.late_after.max(Duration::from_secs(1));
+        let (mut missing, mut overdue) = (0, 0);
+        let mut marks = SmallVec::new();
+        for group in &self.groups {
+            for member in &group.members {
+                let judged = Judged::new(self, group, *member);
+                for (at, stream) in group.streams.iter().enumerate() {
+                    let (next, holes) = judged.membership.frontier(at as u32);
+                    if (next > stream.settled && !holes) || judged.spared(stream) {
+                        continue;
+                    }
+                    judged.resolved.marks(stream, &mut marks);
+                    let view = judged.view(PairKey::new(*member, at as u32), stream, &marks);
+                    let old = stream.settled_before(now, age);
+                    let open = view.holes.first().map_or(next, |hole| hole.first);
+                    // What is folded is no longer waited for, unless it is kept as a hole.
+                    let from = if holes {
+                        open
+                    } else {
+                        open.max(stream.horizon + 1)
+                    };
+                    view.judge(from, stream.settled, &mut |piece| {
+                        let open = piece.bucket.is_open()
+                            || (piece.bucket == Bucket::Unverified
+                                && piece.first < view.blind_from);
+                        if open {
+                            missing += piece.len();
+                            overdue +=
+                                u64::from((old.min(piece.last) + 1).saturating_sub(piece.first));
+                        }
+                    });
+                }
+            }
+        }
+        (missing, overdue)
+    }
+
+    /// Bytes held, by own accounting.
+    pub(super) fn bytes(&self) -> u64 {
+        let groups: u64 = self.groups.iter().map(Group::bytes).sum();
+        let members: u64 = self.members.iter().map(Membership::bytes).sum();
+        let receivers: u64 = self.receivers.iter().map(|r| r.bytes()).sum();
+        let open = (self.candidates.len() * 112 + self.waiting.len() * 96) as u64;
+        groups + members + receivers + open + self.pairs.bytes() + self.outbox.bytes()
+    }
+
+    /// Keeps within the budget: first the recorders shrink, then nothing new is tracked.
+    pub(super) fn keep_budget(&mut self) {
+        let mut bytes = self.bytes();
+        if bytes > self.plan.memory_budget && self.pressure == 0 {
+            self.pressure = 1;
+            for receiver in &mut self.receivers {
+                receiver.frames.shrink(RECORDER_UNDER_PRESSURE);
+                receiver.control.shrink(RECORDER_UNDER_PRESSURE);
+            }
+            self.outbox.shrink_recorders(RECORDER_UNDER_PRESSURE);
+            bytes = self.bytes();
+        }
+        if bytes > self.plan.memory_budget && self.pressure == 1 {
+            self.pressure = 2;
+            self.pairs.holes_max = 0;
+        }
+        self.bytes_now = bytes;
+        self.bytes_peak = self.bytes_peak.max(bytes);
+    }
+}
+
+/// The place of the newest window that alone rules everything above the horizon.
+fn passed_windows(membership: &Membership, group: &Group) -> Option<usize> {
+    let resolved = membership.resolve(group);
+    let mut marks: SmallVec<[Mark; 4]> = SmallVec::new();
+    let mut newest = membership.windows.len();
+    let mut known = false;
+    for stream in &group.streams {
+        resolved.marks(stream, &mut marks);
+        let at = marks.iter().rposition(|mark| {
+            mark.floor <= stream.horizon + 1 && mark.grace <= stream.horizon + 1
+        })?;
+        newest = newest.min(at);
+        known = true;
+    }
+    known.then_some(newest)
+}

@@ -1,0 +1,310 @@
+//! The verifier of one thread: takes the events of its slots, as receivers and as
+//! publishers, and gives its verdict on them.
+//!
+//! No locks: shards only exchange [`Facts`]. Connections and memberships are handled here;
+//! read `frame` for data frames, `settle` for the end, `conclude` for the merge.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::connection::Receiver;
+use super::duplicate::{Candidate, Waiting};
+use super::events::{Answer, Outcome, Progress};
+use super::facts::Facts;
+use super::group::Group;
+use super::incident::{Incidents, Subject};
+use super::judge::Bucket;
+use super::kinds::{Permitted, Tally, Unknown, Violation};
+use super::ledger::{Exercised, FrameCounts, Ledger};
+use super::membership::Membership;
+use super::outbox::Outbox;
+use super::pairs::Pairs;
+use super::plan::Plan;
+use crate::base::{AckId, Slot, Time};
+use crate::payload::{Identity, StreamId};
+
+/// Open holes that a shard follows unless told otherwise; beyond, pairs go unverified.
+pub const HOLES_MAX: u64 = 1_000_000;
+/// The verifier of one thread's slots.
+#[derive(Debug)]
+pub struct Shard {
+    pub(super) plan: Arc<Plan>,
+    pub(super) slots: Range<u32>,
+    pub(super) receivers: Vec<Receiver>,
+    pub(super) members: Vec<Membership>,
+    /// By group id.
+    pub(super) groups: Vec<Group>,
+    /// Pairs by verdict, by group id.
+    pub(super) ledgers: Vec<Ledger>,
+    sources: Vec<Source>,
+    pub(super) outbox: Outbox,
+    pub(super) pairs: Pairs,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) frames: FrameCounts,
+    /// Frames that the sockets' side counted, if it did.
+    pub(super) socket_frames: Option<u64>,
+    pub(super) late: u64,
+    pub(super) late_acks: u64,
+    pub(super) violations: Tally<Violation>,
+    /// Pairs executed twice under one ackId; a violation unless errors were answered.
+    pub(super) dedupe_broken: u64,
+    pub(super) permitted: Tally<Permitted>,
+    pub(super) unknown: Tally<Unknown>,
+    pub(super) exercised: Exercised,
+    pub(super) incidents: Incidents,
+    /// Recoveries found broken: (slot, epoch, transport).
+    pub(super) broken: FxHashSet<(u32, u16, u16)>,
+    /// Skipped sequence ids by connection.
+    pub(super) gaps: FxHashMap<(u32, u16), Gap>,
+    /// Spoilt frames that fitted no pair, by connection.
+    pub(super) bad: FxHashMap<(u32, u16), Bad>,
+    pub(super) saw_error: bool,
+    pub(super) last_fold: Time,
+    /// The budget was passed: 1 recorders shrunk, 2 nothing new is tracked.
+    pub(super) pressure: u8,
+    /// Bytes held at the last count, and what was added since; and the most ever.
+    pub(super) bytes_now: u64,
+    pub(super) bytes_peak: u64,
+    pub(super) pairs_held: u64,
+    pub(super) causality: u64,
+    pub(super) misuse: super::outbox::Mismatches,
+}
+
+/// A shard that publishes, as this one hears it.
+#[derive(Debug)]
+struct Source {
+    slots: Range<u32>,
+    serial: u64,
+}
+
+/// Skipped sequence ids of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap {
+    pub(super) missing: u64,
+    pub(super) before: u64,
+    pub(super) at: Time,
+}
+
+/// Spoilt frames of a connection that fitted no pair.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bad {
+    /// Counted as corrupted.
+    pub(super) corrupted: u64,
+    /// No identity at all; on an exclusive hub that is corruption or invention.
+    pub(super) shapeless: u64,
+}
+
+impl Shard {
+    /// The verifier of `slots` under `plan`.
+    pub fn new(plan: Arc<Plan>, slots: Range<u32>) -> Self {
+        let groups = plan.groups.len();
+        Shard {
+            receivers: slots.clone().map(|_| Receiver::new()).collect(),
+            members: Vec::new(),
+            groups: (0..groups).map(|_| Group::default()).collect(),
+            ledgers: vec![Ledger::default(); groups],
+            sources: Vec::new(),
+            outbox: Outbox::default(),
+            pairs: Pairs::new(HOLES_MAX),
+            candidates: Vec::new(),
+            waiting: Vec::new(),
+            frames: FrameCounts::default(),
+            socket_frames: None,
+            late: 0,
+            late_acks: 0,
+            violations: Tally::default(),
+            dedupe_broken: 0,
+            permitted: Tally::default(),
+            unknown: Tally::default(),
+            exercised: Exercised::default(),
+            incidents: Incidents::default(),
+            broken: FxHashSet::default(),
+            gaps: FxHashMap::default(),
+            bad: FxHashMap::default(),
+            saw_error: false,
+            last_fold: Time::ZERO,
+            pressure: 0,
+            bytes_now: 0,
+            bytes_peak: 0,
+            pairs_held: 0,
+            causality: 0,
+            misuse: super::outbox::Mismatches::default(),
+            plan,
+            slots,
+        }
+    }
+
+    /// Follows at most `max` open holes; beyond, pairs are given up as unverified.
+    pub fn limit_holes(&mut self, max: u64) {
+        self.pairs.holes_max = max;
+    }
+
+    /// `n` more data frames were read from the sockets of this shard, counted where they
+    /// are read: the channel between socket and verifier is checked against it.
+    pub fn frames_from_socket(&mut self, n: u64) {
+        *self.socket_frames.get_or_insert(0) += n;
+    }
+
+    /// A publish is about to be written; once per writing, first or repeated.
+    pub fn transmitted(&mut self, identity: &Identity, ack_id: Option<AckId>, now: Time) {
+        self.outbox.transmitted(identity, ack_id, now);
+    }
+
+    /// An answer to a publish whose outcome is open.
+    pub fn answered(
+        &mut self,
+        stream: StreamId,
+        seq: u32,
+        ack_id: AckId,
+        answer: Answer,
+        now: Time,
+    ) {
+        if self.outbox.answered(stream, seq, ack_id, answer, now) {
+            self.violations.add(Violation::AckFalseDuplicate, 1);
+            let subject = Subject {
+                receiver: None,
+                stream: Some(stream),
+                seq: Some(seq),
+            };
+            let text = format!(
+                "the first transmission of {} was answered Duplicate (ackId {ack_id})",
+                self.message_name(stream, seq)
+            );
+            self.incident(Violation::AckFalseDuplicate, subject, now, text, Vec::new());
+        }
+    }
+
+    /// The outcome of a publish is final; exactly once per message.
+    pub fn settled(&mut self, stream: StreamId, seq: u32, outcome: Outcome, _now: Time) {
+        self.outbox.settled(stream, seq, outcome);
+    }
+
+    /// An answer to an ackId that was never sent on this connection.
+    pub fn unsolicited_ack(&mut self, slot: Slot, ack_id: AckId, now: Time) {
+        self.violations.add(Violation::AckUnsolicited, 1);
+        let text = format!("slot {slot} got an answer to ackId {ack_id}, which it never sent");
+        self.about_slot(Violation::AckUnsolicited, slot, now, text);
+    }
+
+    /// An answer to a request that is settled already: no anomaly.
+    pub fn late_ack(&mut self, _slot: Slot, _ack_id: AckId, _now: Time) {
+        self.late_acks += 1;
+    }
+
+    /// No answer within 30 s of the last transmission, on a transport proved alive.
+    pub fn ack_missing(&mut self, slot: Slot, ack_id: AckId, now: Time) {
+        self.violations.add(Violation::AckMissing, 1);
+        let text = format!("slot {slot} got no answer to ackId {ack_id} on a live transport");
+        self.about_slot(Violation::AckMissing, slot, now, text);
+    }
+
+    /// The facts since the last ones, for all other shards; this shard has applied them
+    /// itself. Every 250 ms, and once more after the last publish is settled. `None` when
+    /// none of its slots publishes.
+    pub fn take_facts(&mut self, now: Time) -> Option<Facts> {
+        let planned = self.slots.clone().any(|slot| {
+            self.plan
+                .slot(Slot(slot))
+                .is_some_and(|s| s.data_type.is_some())
+        });
+        let facts = self.outbox.take(self.slots.clone(), planned, now)?;
+        self.apply_facts(&facts);
+        Some(facts)
+    }
+
+    /// Takes facts of any shard, in the order in which it took them. Facts applied already
+    /// (its own, repeated ones) change nothing.
+    pub fn apply_facts(&mut self, facts: &Facts) {
+        let source = match self.sources.iter().position(|s| s.slots == facts.source) {
+            Some(at) => at,
+            None => {
+                self.sources.push(Source {
+                    slots: facts.source.clone(),
+                    serial: 0,
+                });
+                self.sources.len() - 1
+            }
+        };
+        let known = &mut self.sources[source];
+        if facts.serial <= known.serial {
+            return;
+        }
+        if facts.serial != known.serial + 1 {
+            let (from, last, got) = (known.slots.clone(), known.serial, facts.serial);
+            self.misuse.note(|| {
+                format!("facts of slots {from:?} came as number {got} after number {last}")
+            });
+        }
+        known.serial = facts.serial;
+        self.saw_error |= facts.saw_error;
+        let mut by_group: FxHashMap<usize, Vec<&super::facts::StreamFacts>> = FxHashMap::default();
+        for stream in &facts.streams {
+            by_group
+                .entry(stream.stream.group.index())
+                .or_default()
+                .push(stream);
+        }
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            let streams = by_group.get(&index).map_or(&[][..], Vec::as_slice);
+            group.apply(source, facts.at, streams.iter().copied());
+        }
+        self.place_waiting();
+    }
+
+    /// Periodic work: resolves repetitions, folds what is long over, keeps the budget.
+    /// Call it at least once a second.
+    pub fn tick(&mut self, now: Time) {
+        self.resolve_candidates(false, now);
+        self.fold_old(now);
+        self.keep_budget();
+    }
+
+    /// How verification stands.
+    pub fn progress(&self, now: Time) -> Progress {
+        let (missing, overdue) = self.owed_now(now);
+        let mut violations = self.violations.clone();
+        if !self.saw_error {
+            violations.add(Violation::DedupeBroken, self.dedupe_broken);
+        }
+        let mut permitted = self.permitted.clone();
+        let mut unknown = self.unknown.clone();
+        let forbidden: u64 = self.ledgers.iter().map(|l| l.get(Bucket::Forbidden)).sum();
+        violations.add(Violation::AckForbiddenDelivered, forbidden);
+        if self.saw_error {
+            unknown.add(Unknown::DuplicatedAfterLostAnswer, self.dedupe_broken);
+        }
+        for ledger in &self.ledgers {
+            ledger.permitted(&mut permitted);
+            ledger.unknown(self.plan.promise, &mut unknown);
+        }
+        Progress {
+            deliveries: self.frames.first + self.frames.fill,
+            missing,
+            overdue,
+            late: self.late,
+            violations,
+            permitted,
+            unknown,
+            pairs: self.pairs_held,
+            bytes: self.bytes(),
+        }
+    }
+
+    /// The index of a slot of this shard.
+    pub(super) fn local(&self, slot: Slot) -> Option<usize> {
+        self.slots
+            .contains(&slot.0)
+            .then(|| (slot.0 - self.slots.start) as usize)
+    }
+
+    /// The last facts heard of each source.
+    pub(super) fn heard_facts(&self) -> Vec<(Range<u32>, u64)> {
+        self.sources
+            .iter()
+            .map(|s| (s.slots.clone(), s.serial))
+            .collect()
+    }
+}

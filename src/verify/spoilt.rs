@@ -1,0 +1,174 @@
+//! Frames that no application would get: replays, repeated ids, spoilt payloads (S1, S3,
+//! I1). Each fault is counted once: a spoilt message is not also lost.
+
+use super::connection::Sight;
+use super::frame::Step;
+use super::kinds::{Permitted, Unknown, Violation};
+use super::ledger::Property;
+use super::pairs::{Arrival, PairKey, Placed};
+use super::shard::Shard;
+use crate::base::{Slot, Time};
+use crate::payload::Identity;
+
+impl Shard {
+    /// Step 4: a frame that is not fresh must hold what the receiver has.
+    pub(super) fn replayed(&mut self, step: &Step<'_>, identity: &Identity) {
+        let known = self.knows(step, identity);
+        match (step.sight, known) {
+            (Sight::Replay, true) => {
+                self.permitted.add(Permitted::ReplayOverlap, 1);
+                self.frames.replay += 1;
+            }
+            (_, true) => {
+                self.frames.replay += 1;
+                self.repeated(step.slot, step.id, step.now);
+            }
+            (sight, false) => {
+                if sight == Sight::Replay {
+                    let (slot, epoch, transport) = (step.slot, step.epoch, step.transport);
+                    let (stream, seq, id) = (identity.stream(), identity.seq, step.id);
+                    let name = self.message_name(stream, seq);
+                    self.recovery_broken(slot, epoch, transport, step.now, || {
+                        format!("replayed {name}, never seen before, under the old sequenceId {id}")
+                    });
+                } else {
+                    self.violations.add(Violation::SequenceReused, 1);
+                    self.about(step, Some(identity), Violation::SequenceReused, || {
+                        "a new message under an old sequenceId: the client must drop it".into()
+                    });
+                }
+                self.spoil(step, identity);
+            }
+        }
+        self.exercised.add(Property::S3, 1);
+    }
+
+    /// Whether the receiver has this message, or it is of a kind that no pair holds.
+    fn knows(&self, step: &Step<'_>, identity: &Identity) -> bool {
+        if identity.no_echo && identity.publisher == step.slot {
+            return true;
+        }
+        let Some(member) = self.receivers[step.index].member(identity.group) else {
+            return true;
+        };
+        let membership = &self.members[member as usize];
+        if membership.may(step.epoch).is_none() && membership.left_at(step.epoch).is_none() {
+            return true;
+        }
+        let Some(stream) = self.groups[identity.group.index()].find_stream(identity.publisher)
+        else {
+            return false;
+        };
+        self.pairs
+            .has(membership, PairKey::new(member, stream), identity.seq)
+            || self.waiting.iter().any(|w| {
+                w.member == member
+                    && w.identity.stream() == identity.stream()
+                    && w.identity.seq == identity.seq
+            })
+    }
+
+    /// Puts a spoilt message into its pair, if it is what the pair waits for, so that it is
+    /// counted once: as what spoilt it, not as lost too.
+    fn spoil(&mut self, step: &Step<'_>, identity: &Identity) -> bool {
+        let placed = self.spoil_pair(step, identity);
+        if placed {
+            self.frames.spoilt += 1;
+        } else {
+            self.frames.unplaced += 1;
+        }
+        placed
+    }
+
+    fn spoil_pair(&mut self, step: &Step<'_>, identity: &Identity) -> bool {
+        let Some(member) = self.receivers[step.index].member(identity.group) else {
+            return false;
+        };
+        let group = &mut self.groups[identity.group.index()];
+        let stream = group.stream_of(identity.publisher);
+        let (streams, horizon) = (group.streams.len(), group.streams[stream as usize].horizon);
+        if stream as usize >= self.members[member as usize].tracked() {
+            self.grow(member, streams);
+        }
+        let membership = &mut self.members[member as usize];
+        let key = PairKey::new(member, stream);
+        let Some((window, must)) = membership.may(step.epoch).map(|w| (w.ordinal, w.must())) else {
+            return false;
+        };
+        if identity.seq <= horizon || !self.pairs.awaits(membership, key, identity.seq) {
+            return false;
+        }
+        let arrival = Arrival {
+            at: step.now,
+            epoch: step.epoch,
+            transport: step.transport,
+            window,
+            must,
+            id: step.id,
+        };
+        if self.pairs.place(membership, key, identity, &arrival) == Placed::Blind {
+            return false;
+        }
+        self.pairs.faulted.insert((key, identity.seq));
+        true
+    }
+
+    pub(super) fn repeated(&mut self, slot: Slot, id: u64, now: Time) {
+        self.violations.add(Violation::SequenceRepeated, 1);
+        let text = format!("slot {slot} got sequenceId {id} again on the same transport");
+        self.about_slot(Violation::SequenceRepeated, slot, now, text);
+    }
+
+    /// A payload that is not of ours at all, as far as can be seen.
+    pub(super) fn shapeless(&mut self, step: &Step<'_>) {
+        if !matches!(step.sight, Sight::Fresh { .. }) {
+            self.frames.replay += 1;
+            if step.sight == Sight::Stale {
+                self.repeated(step.slot, step.id, step.now);
+            }
+        } else if self.plan.exclusive {
+            // Invented, or one of ours beyond recognition: decided at the end, when it is
+            // known whether one of ours is missing here.
+            self.frames.fabricated += 1;
+            self.bad
+                .entry((step.slot.0, step.epoch))
+                .or_default()
+                .shapeless += 1;
+            self.about(step, None, Violation::Fabricated, || {
+                "a payload without an identity of this run".into()
+            });
+        } else {
+            self.frames.foreign += 1;
+            self.unknown.add(Unknown::Foreign, 1);
+        }
+    }
+
+    /// A payload of ours that changed on the way.
+    pub(super) fn corrupted(&mut self, step: &Step<'_>, fields: Option<Identity>) {
+        self.violations.add(Violation::Corrupted, 1);
+        self.about(step, fields.as_ref(), Violation::Corrupted, || {
+            format!(
+                "the CRC does not fit {} payload bytes",
+                step.message.data.as_bytes().len()
+            )
+        });
+        if !matches!(step.sight, Sight::Fresh { .. }) {
+            self.frames.replay += 1;
+            return;
+        }
+        let believable = fields.filter(|identity| self.invented(identity).is_none());
+        let placed = match &believable {
+            Some(identity) => self.spoil(step, identity),
+            None => {
+                self.frames.unplaced += 1;
+                false
+            }
+        };
+        if !placed {
+            self.bad
+                .entry((step.slot.0, step.epoch))
+                .or_default()
+                .corrupted += 1;
+        }
+    }
+}

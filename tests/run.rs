@@ -1,0 +1,350 @@
+//! The real program, end to end: exit codes, verdicts, reports, secrets.
+//!
+//! Each test runs `hubstorm` as a user would, against the embedded hub on a port of the
+//! system's choosing, in a folder of its own.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// 40 clients in 4 groups for 4 s, with drops all the time.
+const STORMY: &str = "
+hubstorm: 1
+name: stormy
+seed: 11
+duration: 4s
+pools:
+  all: {clients: 40, groups: {count: 4}, publish: {rate: 5/s, payload: {type: text, size: 100B}}}
+chaos:
+  - {kind: reset, start: 500ms, every: 500ms, share: 10%}
+  - {kind: drop, start: 700ms, every: 500ms, share: 10%}
+  - {kind: close, start: 900ms, every: 1s, share: 10%}
+  - {kind: storm, at: 2s, share: 50%}
+  - {kind: stall, at: 1s, share: 10%, for: 1s}
+  - {kind: flap, at: 2500ms, share: 10%}
+thresholds:
+  - delivery.verified >= 100%
+";
+
+/// The same clients without faults of ours.
+const CALM: &str = "
+hubstorm: 1
+name: calm
+seed: 11
+duration: 3s
+pools:
+  all: {clients: 12, groups: {count: 3}, publish: {rate: 5/s, payload: {type: json, size: 100B}}}
+";
+
+struct Bench {
+    dir: TempDir,
+}
+
+impl Bench {
+    fn new(scenario: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("scenario.yaml"), scenario).unwrap();
+        Bench { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = hubstorm();
+        command.current_dir(self.dir.path()).args(args);
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut all = vec!["run", "scenario.yaml", "--out", "out"];
+        all.extend_from_slice(args);
+        self.command(&all).output().unwrap()
+    }
+
+    fn report(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.path("out/report.json")).unwrap()).unwrap()
+    }
+}
+
+fn hubstorm() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hubstorm"));
+    command
+        .env_remove("WEBPUBSUB_CONNECTION_STRING")
+        .stdin(Stdio::null());
+    command
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+fn count(report: &Value, path: &str) -> u64 {
+    report
+        .pointer(path)
+        .and_then(Value::as_u64)
+        .unwrap_or_else(|| panic!("no count at {path}"))
+}
+
+#[test]
+fn an_honest_hub_is_not_accused_however_often_connections_break() {
+    let bench = Bench::new(STORMY);
+    let output = bench.run(&[]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let report = bench.report();
+    assert_eq!(report["verdict"], "pass");
+    assert!(
+        count(&report, "/clients/disconnects") >= 40,
+        "{}",
+        report["clients"]
+    );
+    assert!(count(&report, "/clients/recoveries") > 0);
+    let expected = count(&report, "/delivery/expected");
+    assert!(expected > 0);
+    assert_eq!(count(&report, "/delivery/verified"), expected);
+    assert_eq!(count(&report, "/delivery/delivered"), expected);
+    assert_eq!(report["verifier"]["self_check"], "ok");
+    // The hub keeps books of its own, and they agree.
+    assert_eq!(
+        count(&report, "/hub_truth/publishes_executed"),
+        count(&report, "/publish/acked")
+    );
+    assert_eq!(
+        count(&report, "/hub_truth/recoveries_accepted"),
+        count(&report, "/clients/recoveries")
+    );
+    for name in ["scenario.yaml", "events.jsonl"] {
+        assert!(bench.path("out").join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn after_a_hub_restart_recovery_is_refused_once_and_clients_reconnect_and_rejoin() {
+    let bench = Bench::new(&format!(
+        "{CALM}chaos:\n  - {{kind: hub_restart, at: 1s}}\n"
+    ));
+    let output = bench.run(&[]);
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let report = bench.report();
+    for (path, wanted) in [
+        ("/clients/recoveries", 0),
+        ("/clients/recovery_failures", 12),
+        ("/clients/reconnects", 12),
+        ("/clients/rejoins", 12),
+        // One refusal is enough: 1008 is final.
+        ("/hub_truth/recoveries_refused/unknown_session", 12),
+        ("/violations/lost", 0),
+        ("/unknown/recovery_refused_early", 0),
+    ] {
+        assert_eq!(count(&report, path), wanted, "{path}: {}", text(&output));
+    }
+}
+
+#[test]
+fn a_planted_fault_is_found_with_its_name_and_its_count() {
+    for (fault, kind) in [
+        ("drop,at=1500ms,count=1", "lost"),
+        ("duplicate_new_id,at=1500ms,count=1", "duplicated"),
+        ("swap,at=1500ms,count=1", "reordered"),
+    ] {
+        let bench = Bench::new(CALM);
+        let output = bench.run(&["--hub-fault", fault]);
+        assert_eq!(code(&output), 1, "{fault}: {}", text(&output));
+        let report = bench.report();
+        for (name, n) in report["violations"].as_object().unwrap() {
+            assert_eq!(n.as_u64(), Some(u64::from(name == kind)), "{fault}: {name}");
+        }
+        let incident = &report["incidents"][0];
+        assert_eq!(incident["kind"], kind);
+        let evidence = incident.to_string();
+        for word in ["sequenceId", "connection"] {
+            assert!(evidence.contains(word), "{fault}: no {word} in {evidence}");
+        }
+    }
+}
+
+#[test]
+fn one_seed_gives_one_plan_and_another_seed_another() {
+    let plan = |scenario: &str| {
+        let bench = Bench::new(scenario);
+        let output = bench
+            .command(&["check", "scenario.yaml", "--plan"])
+            .output()
+            .unwrap();
+        assert_eq!(code(&output), 0, "{}", text(&output));
+        text(&output)
+    };
+    assert_eq!(plan(STORMY), plan(STORMY));
+    assert_ne!(plan(STORMY), plan(&STORMY.replace("seed: 11", "seed: 12")));
+}
+
+#[test]
+fn a_dead_target_ends_with_3_and_says_what_was_tried() {
+    let bench = Bench::new(CALM);
+    // A port that was free a moment ago and that nobody listens on.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let output = bench.run(&[
+        "--target",
+        &format!("http://127.0.0.1:{port}"),
+        "--hub",
+        "h",
+    ]);
+    assert_eq!(code(&output), 3, "{}", text(&output));
+    assert!(text(&output).contains("refused"), "{}", text(&output));
+    assert_eq!(bench.report()["exit_code"], 3);
+}
+
+#[test]
+fn mistakes_end_with_2_before_anything_is_started() {
+    let bench = Bench::new("hubstorm: 1\npools:\n  a: {clents: 3}\n");
+    let output = bench.run(&[]);
+    assert_eq!(code(&output), 2);
+    assert!(
+        text(&output).contains("scenario.yaml:3:7") && text(&output).contains("clients"),
+        "{}",
+        text(&output)
+    );
+    assert!(!bench.path("out").exists());
+    for args in [
+        &["run"][..],
+        &["run", "scenario.yaml", "--nonsense"],
+        &["run", "absent.yaml"],
+        &["hub", "--fault", "drp"],
+    ] {
+        let output = bench.command(args).output().unwrap();
+        assert_eq!(code(&output), 2, "{args:?}: {}", text(&output));
+    }
+    let exposed = bench
+        .command(&["hub", "--listen", "0.0.0.0:0"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&exposed), 2);
+    assert!(text(&exposed).contains("--expose"));
+}
+
+/// A process that is ended, by its id, when the test ends.
+struct Running(Child);
+
+impl Running {
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([name, &self.0.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_hub(dir: &Path, args: &[&str]) -> (Running, String) {
+    let mut command = hubstorm();
+    command
+        .current_dir(dir)
+        .args(["hub", "--listen", "127.0.0.1:0"])
+        .args(args)
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let url = line
+        .trim()
+        .strip_prefix("listening on ")
+        .expect("the ready line")
+        .to_owned();
+    (Running(child), url)
+}
+
+#[test]
+fn a_hub_of_its_own_is_verified_and_gives_account() {
+    let bench = Bench::new(STORMY);
+    let key = "c4n4ry-key-0123456789-0123456789-0123456789";
+    let (mut hub, url) = start_hub(
+        bench.dir.path(),
+        &["--truth", "truth.json", "--access-key", key],
+    );
+    let connection = format!("Endpoint={url};AccessKey={key};Version=1.0;");
+    let output = bench
+        .command(&[
+            "run",
+            "scenario.yaml",
+            "--out",
+            "out",
+            "--hub",
+            "chat",
+            "--promise",
+            "reference",
+            "--log",
+            "trace",
+        ])
+        .env("WEBPUBSUB_CONNECTION_STRING", &connection)
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 0, "{}", text(&output));
+    let report = bench.report();
+    hub.signal("-INT");
+    assert!(hub.0.wait().unwrap().success());
+    let truth: Value =
+        serde_json::from_slice(&fs::read(bench.path("truth.json")).unwrap()).unwrap();
+    assert_eq!(
+        count(&truth, "/publishes_executed"),
+        count(&report, "/publish/acked")
+    );
+    // The key is nowhere: not in what was printed or logged, not in any file.
+    assert!(!text(&output).contains("c4n4ry"));
+    for entry in fs::read_dir(bench.path("out")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut content = String::new();
+        fs::File::open(&path)
+            .unwrap()
+            .read_to_string(&mut content)
+            .unwrap();
+        assert!(!content.contains("c4n4ry"), "{}", path.display());
+        assert!(!content.contains("access_token="), "{}", path.display());
+    }
+}
+
+#[test]
+fn an_interrupted_run_reports_what_it_has_seen() {
+    let bench = Bench::new(&CALM.replace("duration: 3s", "duration: 1h"));
+    let mut command = bench.command(&["run", "scenario.yaml", "--out", "out"]);
+    command
+        .env("CI", "true")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null());
+    let mut running = Running(command.spawn().unwrap());
+    let stderr = BufReader::new(running.0.stderr.take().unwrap());
+    // The first progress line of the load is the sign that it runs.
+    let mut lines = stderr.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("phase=load")));
+    running.signal("-INT");
+    lines.for_each(drop);
+    assert_eq!(running.0.wait().unwrap().code(), Some(130));
+    let report = bench.report();
+    assert_eq!(report["exit_code"], 130);
+    assert!(count(&report, "/delivery/verified") > 0);
+}

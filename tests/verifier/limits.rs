@@ -1,0 +1,315 @@
+//! The verifier's doubts about itself: what it did not see it never calls verified, and
+//! what does not balance makes the verdict inconclusive.
+
+use std::time::Duration;
+
+use hubstorm::base::Slot;
+use hubstorm::payload::{Padding, Template};
+use hubstorm::verify::{ConnectionEnd, Mode, Outcome, Promise, Verification, Violation};
+use hubstorm::wire::{Data, DataType};
+
+use crate::world::{Expect, G, World, plan};
+
+#[track_caller]
+fn self_check_says(v: &Verification, text: &str) {
+    assert!(
+        v.verifier.self_check.contains(text),
+        "{:?}",
+        v.verifier.self_check
+    );
+    assert!(v.inconclusive.iter().any(|why| why.contains("self-check")));
+}
+
+#[test]
+fn a_frame_dropped_between_socket_and_verifier_trips_the_self_check() {
+    for dropped in [0, 1] {
+        let mut world = World::joined(Promise::Reference);
+        for _ in 0..10 {
+            world.publish_to_all(0);
+        }
+        let sent = world.publish(0);
+        world.deliver(&sent, 1);
+        world.deliver(&sent, 2);
+        if dropped == 0 {
+            world.deliver(&sent, 3);
+        } else {
+            world.skip_id(3);
+        }
+        // Slot 1 is of the first shard, slots 2 and 3 of the second: 11 and 22 frames were
+        // read from the sockets, whatever came of them.
+        world.shard(0).frames_from_socket(11);
+        world.shard(4).frames_from_socket(22);
+        let v = world.finish();
+        if dropped == 0 {
+            Expect::default().of(&v);
+            let unused = &v.verifier.not_exercised;
+            assert!(!unused.iter().any(|p| p.starts_with("channel")));
+        } else {
+            self_check_says(&v, "22 data frames read from sockets, 21 reached");
+        }
+    }
+}
+
+#[test]
+fn a_receiver_still_away_at_the_end_leaves_its_pairs_unverified() {
+    for promise in crate::world::PROMISES {
+        let mut world = World::joined(promise);
+        world.publish_to_all(0);
+        world.lose(3);
+        let sent = world.publish(0);
+        world.deliver(&sent, 1);
+        world.deliver(&sent, 2);
+        let v = world.finish();
+        Expect::default().of(&v);
+        assert_eq!((v.delivery.expected, v.delivery.verified), (6, 5));
+        assert_eq!(v.delivery.unverified, 1);
+        assert!(v.inconclusive.iter().any(|why| why.contains("1 of 6 owed")));
+    }
+}
+
+#[test]
+fn holes_beyond_the_cap_are_unverified_to_the_pair_and_nobody_is_accused() {
+    let slots = 54;
+    let plan = plan(Promise::Reference, slots, 1);
+    let mut world = World::new(plan);
+    for slot in 0..slots as u32 {
+        world.connect(slot);
+        if slot >= 1 {
+            world.join(slot, G);
+        }
+    }
+    world.wait(Duration::from_secs(11));
+    for shard in &mut world.shards {
+        shard.limit_holes(10);
+    }
+    // Of two messages the first is withheld from everybody else but slot 1: 26 + 26 holes.
+    let (first, second) = (world.publish(0), world.publish(0));
+    world.deliver(&first, 1);
+    for slot in 1..slots as u32 {
+        world.deliver(&second, slot);
+    }
+    let v = world.finish();
+    // 25 pairs of the first shard and 27 of the second miss one; ten each are followed.
+    assert_eq!(v.violations.get(Violation::Lost), 20);
+    assert_eq!(v.delivery.expected, 53 * 2);
+    // A pair given up loses sight of both messages.
+    assert_eq!(v.delivery.unverified, 32 * 2);
+    assert_eq!(
+        v.delivery.verified + v.delivery.unverified,
+        v.delivery.expected
+    );
+    assert_eq!(v.verifier.self_check, "ok");
+    assert!(!v.inconclusive.is_empty());
+}
+
+#[test]
+fn a_budget_too_small_stops_tracking_and_says_so() {
+    let mut small = plan(Promise::Reference, 5, 1);
+    small.memory_budget = 10;
+    let mut world = World::joined_with(small);
+    for _ in 0..10 {
+        world.publish_to_all(0);
+    }
+    let v = world.finish();
+    Expect::default().of(&v);
+    assert_eq!(v.delivery.expected, 30);
+    assert_eq!(v.delivery.unverified, 30);
+    assert!(
+        v.inconclusive
+            .iter()
+            .any(|why| why.contains("memory budget"))
+    );
+}
+
+#[test]
+fn counting_only_verifies_no_delivery() {
+    let mut counts = plan(Promise::Reference, 5, 1);
+    counts.mode = Mode::Counts;
+    let mut world = World::joined_with(counts);
+    for _ in 0..4 {
+        world.publish_to_all(0);
+    }
+    let id = world.last_id(2);
+    world.frame(2, id, Data::Text("anything".into()), "group-0", 0);
+    let v = world.finish();
+    Expect::default()
+        .violation(Violation::SequenceRepeated, 1)
+        .of(&v);
+    assert_eq!((v.delivery.expected, v.delivery.unverified), (12, 12));
+    assert_eq!(v.delivery.verified, 0);
+    assert_eq!(v.verifier.mode, "counts");
+    assert!(v.inconclusive.iter().any(|why| why.contains("mode counts")));
+}
+
+#[test]
+fn nothing_published_and_nothing_owed_are_inconclusive() {
+    let v = World::joined(Promise::Reference).finish();
+    assert!(
+        v.inconclusive
+            .iter()
+            .any(|why| why.contains("nothing was published"))
+    );
+    let mut world = World::new(plan(Promise::Reference, 5, 1));
+    world.connect(0);
+    world.publish(0);
+    let v = world.finish();
+    assert!(
+        v.inconclusive
+            .iter()
+            .any(|why| why.contains("no delivery was owed"))
+    );
+}
+
+#[test]
+fn a_harness_that_contradicts_itself_is_found_out() {
+    let mut world = World::joined(Promise::Reference);
+    let sent = world.send(0, G);
+    world.settle(&sent, Outcome::Ok);
+    self_check_says(&world.finish(), "without an answer");
+
+    let mut world = World::joined(Promise::Reference);
+    let sent = world.publish_to_all(0);
+    world.settle(&sent, Outcome::Unknown);
+    self_check_says(&world.finish(), "twice");
+
+    let mut world = World::joined(Promise::Reference);
+    world.publish_to_all(0);
+    world.end(3, ConnectionEnd::Stopped);
+    let v = world.finish();
+    assert!(
+        v.inconclusive
+            .iter()
+            .any(|why| why.contains("1 receivers were stopped"))
+    );
+
+    let mut world = World::joined(Promise::Reference);
+    let mut early = world.publish(0);
+    early.identity.intended += 5_000_000;
+    world.deliver(&early, 1);
+    self_check_says(&world.finish(), "before they were sent");
+}
+
+#[test]
+fn facts_that_never_arrived_fail_the_self_check() {
+    let mut world = World::joined(Promise::Reference);
+    world.publish_to_all(0);
+    let now = world.tick();
+    let facts = world.shard(0).take_facts(now).unwrap();
+    // Repeating facts changes nothing; losing them does.
+    world.shard(0).apply_facts(&facts);
+    self_check_says(&world.finish(), "after number");
+}
+
+#[test]
+fn publishing_after_the_final_facts_is_found_out() {
+    let mut world = World::joined(Promise::Reference);
+    world.publish_to_all(0);
+    world.wait(Duration::from_secs(1));
+    world.publish_to_all(0);
+    let now = world.tick();
+    let outcomes = world.shards.iter_mut().map(|s| s.finish(now)).collect();
+    self_check_says(
+        &hubstorm::verify::conclude(&world.plan, outcomes),
+        "after the final facts",
+    );
+}
+
+#[test]
+fn a_frame_for_a_slot_that_is_not_connected_is_the_harness_fault() {
+    let mut world = World::joined(Promise::Reference);
+    let sent = world.publish_to_all(0);
+    world.lose(3);
+    world.end(3, ConnectionEnd::WindowPassed);
+    world.deliver(&sent, 3);
+    self_check_says(&world.finish(), "without a connection");
+}
+
+#[test]
+fn what_was_not_put_to_the_test_is_listed() {
+    let mut world = World::joined(Promise::Reference);
+    world.publish_to_all(0);
+    let v = world.finish();
+    let listed = |id: &str| v.verifier.not_exercised.iter().any(|p| p.starts_with(id));
+    assert!(listed("R1 ") && listed("S3 ") && listed("A3 ") && listed("D6 "));
+    assert!(!listed("D1 ") && !listed("S1 ") && !listed("A4 "));
+}
+
+#[test]
+fn a_loss_of_long_ago_is_still_counted_and_a_late_delivery_recounted() {
+    for late in [false, true] {
+        let mut world = World::joined(Promise::Published);
+        for _ in 0..3 {
+            world.publish_to_all(0);
+        }
+        let sent = world.publish(0);
+        world.deliver(&sent, 1);
+        world.deliver(&sent, 2);
+        for _ in 0..3 {
+            world.publish_to_all(0);
+        }
+        // Folded into counters twice over.
+        world.wait(Duration::from_secs(150));
+        let now = world.time();
+        assert_eq!(world.shard(3).progress(now).overdue, 1);
+        if late {
+            assert!(world.deliver(&sent, 3).fresh);
+        }
+        world.publish_to_all(0);
+        let v = world.finish();
+        match late {
+            // Seen at last, but after its successors: that is an order broken.
+            true => Expect::default().violation(Violation::Reordered, 1),
+            false => Expect::default().violation(Violation::Lost, 1),
+        }
+        .of(&v);
+        assert_eq!(v.delivery.expected, 24);
+        assert_eq!(v.delivery.delivered, 23 + u64::from(late));
+    }
+}
+
+#[test]
+fn memory_is_flat_over_a_long_run() {
+    let mut world = World::joined(Promise::Reference);
+    let mut early = 0;
+    for round in 0..600 {
+        world.publish_to_all(0);
+        if round % 10 == 5 {
+            world.reconnect(3, ConnectionEnd::WindowPassed);
+        }
+        world.wait(Duration::from_secs(2));
+        let now = world.time();
+        let bytes: u64 = world.shards.iter().map(|s| s.progress(now).bytes).sum();
+        if round == 100 {
+            early = bytes;
+        }
+        assert!(
+            round <= 100 || bytes <= early + early / 10,
+            "{early} then {bytes}"
+        );
+    }
+    let v = world.finish();
+    Expect::default().of(&v);
+    assert_eq!(v.delivery.delivered, 1800);
+}
+
+#[test]
+fn the_receiver_need_not_be_in_the_publishers_shard() {
+    let mut world = World::joined(Promise::Reference);
+    let template = Template {
+        data_type: DataType::Text,
+        size: 48,
+        padding: Padding::Zeros,
+    };
+    for publisher in [0, 4] {
+        let sent = world.publish_to_all(publisher);
+        let mut scratch = Vec::new();
+        assert_eq!(
+            hubstorm::payload::read(&template.write(&sent.identity, &mut scratch)),
+            Ok(sent.identity)
+        );
+        assert_eq!(sent.identity.publisher, Slot(publisher));
+    }
+    let v = world.finish();
+    Expect::default().of(&v);
+    assert_eq!(v.delivery.expected, 6);
+}

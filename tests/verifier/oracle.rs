@@ -1,0 +1,630 @@
+//! The naive checker: the whole history in memory, every rule of the specification as a
+//! scan over sets, no windows trick, no increments, nothing shared with the verifier but
+//! the names of the verdicts. Slow, and so simple that one can see that it is right.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use hubstorm::base::{GroupId, Slot};
+use hubstorm::payload::{Cause, Identity, StreamId};
+use hubstorm::verify::{Delivery, Fate, Permitted, Promise, Tally, Unknown, Violation};
+
+pub(crate) const GRACE_US: u64 = 10_000_000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    Left,
+    Refused,
+    Gap,
+    Unreliable,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    pub(crate) epoch: u16,
+    pub(crate) join_invoked: u64,
+    pub(crate) joined: Option<u64>,
+    pub(crate) resent: bool,
+    pub(crate) leave_invoked: Option<u64>,
+    pub(crate) ended: Option<(u64, End)>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) epoch: u16,
+    pub(crate) causes: Vec<Cause>,
+    pub(crate) fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    pub(crate) at: u64,
+    pub(crate) epoch: u16,
+    pub(crate) transport: u16,
+    pub(crate) id: u64,
+    pub(crate) identity: Identity,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recovery {
+    pub(crate) epoch: u16,
+    pub(crate) transport: u16,
+    pub(crate) lost_at: u64,
+    pub(crate) confirmed_at: u64,
+}
+
+/// (time, stream -> (invoked, settled)), in order.
+pub(crate) type Checkpoints = Vec<(u64, HashMap<StreamId, (u32, u32)>)>;
+
+/// Everything that clients could see.
+#[derive(Default)]
+pub(crate) struct History {
+    pub(crate) windows: BTreeMap<(Slot, GroupId), Vec<Window>>,
+    pub(crate) messages: BTreeMap<StreamId, Vec<Message>>,
+    pub(crate) frames: BTreeMap<Slot, Vec<Frame>>,
+    pub(crate) recoveries: BTreeMap<Slot, Vec<Recovery>>,
+    /// By publisher: the checkpoints of its source.
+    pub(crate) checkpoints: Vec<Checkpoints>,
+    pub(crate) source_of: HashMap<Slot, usize>,
+    pub(crate) saw_error: bool,
+    pub(crate) reliable: Vec<bool>,
+    pub(crate) no_echo: Vec<bool>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) violations: Tally<Violation>,
+    pub(crate) permitted: Tally<Permitted>,
+    pub(crate) unknown: Tally<Unknown>,
+    pub(crate) delivery: Delivery,
+}
+
+/// A frame that reached its pair, with the window it came in.
+#[derive(Clone, Copy)]
+struct Arrived {
+    frame: Frame,
+    window: usize,
+    must: bool,
+}
+
+/// One missing (message, receiver) pair that is laid to the hub.
+struct Loss {
+    slot: Slot,
+    epoch: u16,
+    stream: StreamId,
+    seq: u32,
+    kind: Option<Violation>,
+    recovery: Option<u16>,
+}
+
+struct Oracle<'h> {
+    history: &'h History,
+    promise: Promise,
+    verdict: Verdict,
+    losses: Vec<Loss>,
+    /// Messages that somebody got.
+    reached: HashSet<(StreamId, u32)>,
+    broken: HashSet<(Slot, u16, u16)>,
+    missing_ids: BTreeMap<(Slot, u16), u64>,
+    dedupe: u64,
+}
+
+/// Judges a whole history.
+pub(crate) fn judge(history: &History, promise: Promise) -> Verdict {
+    let mut oracle = Oracle {
+        history,
+        promise,
+        verdict: Verdict::default(),
+        losses: Vec::new(),
+        reached: HashSet::new(),
+        broken: HashSet::new(),
+        missing_ids: BTreeMap::new(),
+        dedupe: 0,
+    };
+    let mut placed: BTreeMap<(Slot, StreamId), Vec<Arrived>> = BTreeMap::new();
+    for (slot, frames) in &history.frames {
+        oracle.frames_of(*slot, frames, &mut placed);
+    }
+    for ((slot, group), windows) in &history.windows {
+        for (stream, messages) in &history.messages {
+            if stream.group != *group {
+                continue;
+            }
+            if stream.publisher == *slot && history.no_echo[slot.0 as usize] {
+                continue;
+            }
+            let arrived = placed.remove(&(*slot, *stream)).unwrap_or_default();
+            oracle.pair(*slot, *stream, windows, messages, &arrived);
+        }
+    }
+    oracle.conclude()
+}
+
+impl Oracle<'_> {
+    /// Sequence ids, membership and echo; what passes goes to its pair.
+    fn frames_of(
+        &mut self,
+        slot: Slot,
+        frames: &[Frame],
+        placed: &mut BTreeMap<(Slot, StreamId), Vec<Arrived>>,
+    ) {
+        let history = self.history;
+        let reliable = history.reliable[slot.0 as usize];
+        let mut highest: HashMap<u16, u64> = HashMap::new();
+        let mut last: HashMap<(u16, u16), u64> = HashMap::new();
+        let mut known: HashSet<(u16, StreamId, u32)> = HashSet::new();
+        for frame in frames {
+            let identity = &frame.identity;
+            let stream = identity.stream();
+            if reliable {
+                let high = highest.entry(frame.epoch).or_insert(0);
+                let low = last.entry((frame.epoch, frame.transport)).or_insert(0);
+                if frame.id <= *high {
+                    if frame.id > *low {
+                        *low = frame.id;
+                        assert!(known.contains(&(frame.epoch, stream, identity.seq)));
+                        self.verdict.permitted.add(Permitted::ReplayOverlap, 1);
+                    } else {
+                        self.verdict.violations.add(Violation::SequenceRepeated, 1);
+                    }
+                    continue;
+                }
+                *self.missing_ids.entry((slot, frame.epoch)).or_insert(0) += frame.id - *high - 1;
+                *high = frame.id;
+                *low = frame.id;
+                known.insert((frame.epoch, stream, identity.seq));
+            }
+            let none = Vec::new();
+            let windows = history.windows.get(&(slot, stream.group)).unwrap_or(&none);
+            let begun = |w: &Window| w.epoch == frame.epoch && w.join_invoked <= frame.at;
+            let open = windows
+                .iter()
+                .rposition(|w| begun(w) && w.ended.is_none_or(|(ended, _)| ended > frame.at));
+            let left = windows.iter().rev().find_map(|w| match w.ended {
+                Some((at, End::Left)) if begun(w) && at <= frame.at => Some(at),
+                _ => None,
+            });
+            let (window, must) = match (open, left) {
+                (Some(at), _) => {
+                    let w = &windows[at];
+                    let joined = w.joined.is_some_and(|t| t <= frame.at);
+                    let leaving = w.leave_invoked.is_some_and(|t| t <= frame.at);
+                    (at, joined && !leaving)
+                }
+                (None, Some(left)) => {
+                    let sent = identity.unwrap_intended(frame.at) + identity.lag_us;
+                    if sent <= left {
+                        self.verdict.permitted.add(Permitted::AfterLeaveRace, 1);
+                    } else if self.promise == Promise::Reference {
+                        self.verdict
+                            .violations
+                            .add(Violation::DeliveredAfterLeave, 1);
+                    } else {
+                        self.verdict.unknown.add(Unknown::DeliveredAfterLeave, 1);
+                    }
+                    let latest = windows.iter().rposition(|w| w.join_invoked <= frame.at);
+                    (latest.unwrap(), false)
+                }
+                (None, None) => {
+                    self.verdict.violations.add(Violation::Misdelivered, 1);
+                    continue;
+                }
+            };
+            if identity.no_echo && identity.publisher == slot {
+                if identity.epoch == frame.epoch {
+                    self.verdict.violations.add(Violation::Echo, 1);
+                } else {
+                    self.verdict
+                        .permitted
+                        .add(Permitted::EchoOnNewConnection, 1);
+                }
+                continue;
+            }
+            placed.entry((slot, stream)).or_default().push(Arrived {
+                frame: *frame,
+                window,
+                must,
+            });
+        }
+    }
+
+    fn pair(
+        &mut self,
+        slot: Slot,
+        stream: StreamId,
+        windows: &[Window],
+        messages: &[Message],
+        arrived: &[Arrived],
+    ) {
+        let mut first: BTreeMap<u32, usize> = BTreeMap::new();
+        for (at, copy) in arrived.iter().enumerate() {
+            let seq = copy.frame.identity.seq;
+            if first.contains_key(&seq) {
+                let copies: Vec<_> = arrived[..at]
+                    .iter()
+                    .filter(|c| c.frame.identity.seq == seq)
+                    .collect();
+                self.duplicate(stream, windows, &messages[seq as usize - 1], copy, &copies);
+            } else {
+                self.order(&arrived[..at], &copy.frame, &first);
+                first.insert(seq, at);
+                self.reached.insert((stream, seq));
+            }
+        }
+        for (at, message) in messages.iter().enumerate() {
+            let seq = at as u32 + 1;
+            if first.contains_key(&seq) {
+                self.delivered(stream, windows, seq, message);
+            } else {
+                let firsts: Vec<_> = first.values().map(|at| arrived[*at]).collect();
+                self.missing(slot, stream, windows, seq, message, &firsts);
+            }
+        }
+    }
+
+    /// O1: against the latest transmission among the earlier deliveries of later messages.
+    fn order(&mut self, before: &[Arrived], frame: &Frame, first: &BTreeMap<u32, usize>) {
+        let me = frame.identity;
+        let overtaking = before
+            .iter()
+            .enumerate()
+            .filter(|(at, x)| first.get(&x.frame.identity.seq) == Some(at))
+            .map(|(_, x)| x.frame)
+            .filter(|x| x.identity.seq > me.seq)
+            .max_by_key(|x| {
+                (
+                    x.epoch,
+                    x.identity.epoch,
+                    x.identity.transport,
+                    x.identity.tx,
+                )
+            });
+        if let Some(x) = overtaking
+            && x.epoch == frame.epoch
+        {
+            let same = (x.identity.epoch, x.identity.transport) == (me.epoch, me.transport);
+            if same && x.identity.tx > me.tx {
+                self.verdict.violations.add(Violation::Reordered, 1);
+            } else {
+                self.verdict.permitted.add(Permitted::ReorderedByRetry, 1);
+            }
+        }
+    }
+
+    fn duplicate(
+        &mut self,
+        stream: StreamId,
+        windows: &[Window],
+        message: &Message,
+        copy: &Arrived,
+        before: &[&Arrived],
+    ) {
+        let me = copy.frame.identity;
+        if let Some(same) = before.iter().rev().find(|c| c.frame.identity.tx == me.tx) {
+            let newly = self
+                .floor(stream, &windows[copy.window])
+                .is_none_or(|f| me.seq < f);
+            let any_here = before.iter().any(|c| c.frame.epoch == copy.frame.epoch);
+            let _ = same;
+            if !any_here && newly {
+                self.verdict
+                    .permitted
+                    .add(Permitted::DuplicatedAcrossConnections, 1);
+            } else {
+                self.verdict.violations.add(Violation::Duplicated, 1);
+            }
+            return;
+        }
+        // Which transmission lies between the nearest earlier one that arrived and this one;
+        // or, when this is the earliest, between this one and the next that arrived.
+        let attempts: Vec<u8> = before.iter().map(|c| c.frame.identity.attempt).collect();
+        let (from, to) = match attempts.iter().filter(|a| **a < me.attempt).max() {
+            Some(earlier) => (*earlier, me.attempt),
+            None => (me.attempt, *attempts.iter().min().unwrap()),
+        };
+        let causes: Vec<Cause> = if from + 1 == to {
+            vec![message.causes[usize::from(to) - 1]]
+        } else {
+            message.causes.clone()
+        };
+        for (cause, label) in [
+            (
+                Cause::NewConnection,
+                Permitted::DuplicatedByRetryOnNewConnection,
+            ),
+            (Cause::FreshAckId, Permitted::DuplicatedByRetryWithNewAckId),
+            (Cause::AfterError, Permitted::DuplicatedByRetryAfterError),
+        ] {
+            if causes.contains(&cause) {
+                return self.verdict.permitted.add(label, 1);
+            }
+        }
+        self.dedupe += 1;
+    }
+
+    /// The source's state of a stream at its first checkpoint at or after `time`.
+    fn after(&self, stream: StreamId, time: u64) -> Option<(u32, u32)> {
+        let source = *self.history.source_of.get(&stream.publisher)?;
+        self.history.checkpoints[source]
+            .iter()
+            .find(|(at, _)| *at >= time)
+            .map(|(_, streams)| streams.get(&stream).copied().unwrap_or((0, 0)))
+    }
+
+    /// The source's state of a stream at its last checkpoint at or before `time`.
+    fn before(&self, stream: StreamId, time: u64) -> (u32, u32) {
+        let source = self.history.source_of[&stream.publisher];
+        self.history.checkpoints[source]
+            .iter()
+            .rev()
+            .find(|(at, _)| *at <= time)
+            .and_then(|(_, streams)| streams.get(&stream).copied())
+            .unwrap_or((0, 0))
+    }
+
+    fn floor(&self, stream: StreamId, window: &Window) -> Option<u32> {
+        Some(self.after(stream, window.joined?)?.0 + 1)
+    }
+
+    /// The last window whose floor is at or below `seq`.
+    fn owner(&self, stream: StreamId, windows: &[Window], seq: u32) -> Option<usize> {
+        windows
+            .iter()
+            .rposition(|w| self.floor(stream, w).is_some_and(|floor| floor <= seq))
+    }
+
+    /// A window may receive `seq`: it was not settled before the join was sent, nor first
+    /// sent after the window's end.
+    fn may(&self, stream: StreamId, window: &Window, seq: u32) -> bool {
+        let begun = seq > self.before(stream, window.join_invoked).1;
+        let over = window
+            .ended
+            .and_then(|(at, _)| self.after(stream, at))
+            .is_some_and(|(invoked, _)| seq > invoked);
+        begun && !over
+    }
+
+    fn ceiling(&self, stream: StreamId, window: &Window) -> u32 {
+        window
+            .leave_invoked
+            .map_or(0, |at| self.before(stream, at).1)
+    }
+
+    fn delivered(&mut self, stream: StreamId, windows: &[Window], seq: u32, message: &Message) {
+        if message.fate == Fate::Forbidden {
+            self.verdict
+                .violations
+                .add(Violation::AckForbiddenDelivered, 1);
+            self.verdict.delivery.not_owed += 1;
+            return;
+        }
+        let owed = message.fate == Fate::Ok
+            && self.owner(stream, windows, seq).is_some_and(|at| {
+                let window = &windows[at];
+                match window.ended {
+                    Some((_, End::Gap | End::Unreliable)) => true,
+                    _ => window.leave_invoked.is_none() || seq <= self.ceiling(stream, window),
+                }
+            });
+        let delivery = &mut self.verdict.delivery;
+        if owed {
+            delivery.expected += 1;
+            delivery.delivered += 1;
+            delivery.verified += 1;
+        } else {
+            delivery.not_owed += 1;
+        }
+    }
+
+    fn missing(
+        &mut self,
+        slot: Slot,
+        stream: StreamId,
+        windows: &[Window],
+        seq: u32,
+        message: &Message,
+        firsts: &[Arrived],
+    ) {
+        let owner = self.owner(stream, windows, seq);
+        let from = owner.map_or(0, |at| at + 1);
+        let edge = windows[from..].iter().any(|w| self.may(stream, w, seq));
+        let owner = owner.map(|at| (at, &windows[at]));
+        let how = owner.map(|(_, w)| match w.ended {
+            Some((_, end)) => Some(end),
+            None => w.leave_invoked.map(|_| End::Left),
+        });
+        let outside = match (owner, how) {
+            (Some((_, w)), Some(Some(End::Left | End::Refused))) => {
+                let ended = w.ended.and_then(|(at, _)| self.after(stream, at));
+                seq > self.ceiling(stream, w) && ended.is_some_and(|(invoked, _)| seq > invoked)
+            }
+            (None, _) => true,
+            _ => false,
+        };
+        if outside && !edge {
+            return;
+        }
+        match message.fate {
+            Fate::Ok => {}
+            Fate::Unknown => return self.verdict.permitted.add(Permitted::PublishUnknown, 1),
+            Fate::Failed | Fate::Forbidden => {
+                return self.verdict.permitted.add(Permitted::PublishFailed, 1);
+            }
+            Fate::FireAndForget => return self.verdict.permitted.add(Permitted::FireAndForget, 1),
+        }
+        let Some((at, window)) = owner.filter(|_| !outside) else {
+            self.verdict.delivery.edge += 1;
+            return self.verdict.permitted.add(Permitted::AtMembershipEdge, 1);
+        };
+        let here = || firsts.iter().filter(|a| a.window == at);
+        let later = || here().filter(|a| a.frame.identity.seq > seq);
+        let overtaken = later().map(|a| a.frame.at).min();
+        let latest = at + 1 == windows.len();
+        // A repeated transmission may have been executed long after its successors: it does
+        // not show that the membership was visible before them. On several nodes it may be
+        // visible to one connection of the publisher only.
+        let shown = here()
+            .filter(|a| a.frame.identity.attempt == 1)
+            .rfind(|a| overtaken.is_none_or(|first| a.frame.at < first))
+            .map(|a| a.frame.identity.epoch);
+        let head = (overtaken.is_some() || latest)
+            && match self.promise {
+                Promise::Reference => shown.is_none(),
+                Promise::Published => shown != Some(message.epoch),
+            };
+        // A message overtaken in another window only has no place in this one's order.
+        let overtaken_elsewhere =
+            overtaken.is_none() && firsts.iter().any(|a| a.frame.identity.seq > seq);
+        let head = head && !overtaken_elsewhere;
+        let retried = message.causes.len() > 1;
+        let proven = !retried && later().any(|a| a.must && a.frame.identity.epoch == message.epoch);
+        let grace = window
+            .joined
+            .and_then(|joined| self.after(stream, joined + GRACE_US))
+            .map_or(u32::MAX, |(invoked, _)| invoked + 1);
+        let reliable = self.history.reliable[slot.0 as usize];
+        let interior = if head && seq < grace {
+            Lost::AtJoin
+        } else if reliable || self.promise == Promise::Reference {
+            Lost::Plain
+        } else {
+            Lost::Unreliable
+        };
+        let lost = match how.flatten() {
+            None => interior,
+            Some(_) if proven => interior,
+            Some(End::Left | End::Refused) if seq <= self.ceiling(stream, window) => Lost::AtLeave,
+            Some(End::Left | End::Refused) => {
+                self.verdict.delivery.edge += 1;
+                return self.verdict.permitted.add(Permitted::AtMembershipEdge, 1);
+            }
+            Some(End::Gap) => return self.verdict.permitted.add(Permitted::LostInReconnectGap, 1),
+            Some(End::Unreliable) => {
+                return self.verdict.permitted.add(Permitted::LostUnreliable, 1);
+            }
+        };
+        self.lost(slot, stream, window, latest, seq, lost);
+    }
+
+    fn lost(
+        &mut self,
+        slot: Slot,
+        stream: StreamId,
+        window: &Window,
+        latest: bool,
+        seq: u32,
+        lost: Lost,
+    ) {
+        let reference = self.promise == Promise::Reference;
+        let kind = match lost {
+            Lost::Plain => Some(Violation::Lost),
+            Lost::AtJoin if reference => Some(Violation::LostAtJoin),
+            Lost::AtLeave if reference => Some(Violation::LostAtLeave),
+            _ => None,
+        };
+        if kind.is_some() {
+            self.verdict.delivery.expected += 1;
+            self.verdict.delivery.verified += 1;
+        } else {
+            let label = match lost {
+                Lost::AtJoin => Unknown::LostAtJoin,
+                Lost::AtLeave => Unknown::LostAtLeave,
+                _ => Unknown::LostUnreliableConnected,
+            };
+            self.verdict.unknown.add(label, 1);
+        }
+        let none = Vec::new();
+        let recoveries = self.history.recoveries.get(&slot).unwrap_or(&none);
+        let of_connection = || recoveries.iter().rev().filter(|r| r.epoch == window.epoch);
+        let confirmed = of_connection().map(|r| r.confirmed_at).max();
+        let open = latest && window.ended.is_none() && window.leave_invoked.is_none();
+        let silent = open
+            && confirmed.is_some_and(|since| {
+                since > window.join_invoked && !self.heard(slot, window.epoch, stream.group, since)
+            });
+        let recovery = of_connection()
+            .find(|r| {
+                let from = self.before(stream, r.lost_at).0;
+                let to = self.after(stream, r.confirmed_at).map_or(u32::MAX, |c| c.0);
+                seq > from && (seq <= to || silent)
+            })
+            .map(|r| r.transport);
+        self.losses.push(Loss {
+            slot,
+            epoch: window.epoch,
+            stream,
+            seq,
+            kind,
+            recovery,
+        });
+    }
+
+    /// A fresh frame of the group came on the connection since.
+    fn heard(&self, slot: Slot, epoch: u16, group: GroupId, since: u64) -> bool {
+        let frames = &self.history.frames[&slot];
+        let mut high = 0;
+        frames.iter().filter(|f| f.epoch == epoch).any(|f| {
+            let fresh = f.id == 0 || f.id > high;
+            high = high.max(f.id);
+            fresh && f.at >= since && f.identity.group == group
+        })
+    }
+
+    fn conclude(mut self) -> Verdict {
+        let mut owed: HashMap<(StreamId, u32), u64> = HashMap::new();
+        for loss in self.losses.iter().filter(|l| l.kind.is_some()) {
+            *owed.entry((loss.stream, loss.seq)).or_insert(0) += 1;
+        }
+        let lies: HashSet<_> = owed
+            .iter()
+            .filter(|(message, n)| **n >= 2 && !self.reached.contains(message))
+            .map(|(message, _)| *message)
+            .collect();
+        let mut by_connection: HashMap<(Slot, u16), u64> = HashMap::new();
+        for loss in &self.losses {
+            *by_connection.entry((loss.slot, loss.epoch)).or_insert(0) += 1;
+            let Some(kind) = loss.kind else { continue };
+            if lies.contains(&(loss.stream, loss.seq)) {
+                continue;
+            }
+            match loss.recovery {
+                Some(transport) => {
+                    self.broken.insert((loss.slot, loss.epoch, transport));
+                }
+                None => self.verdict.violations.add(kind, 1),
+            }
+        }
+        for (connection, missing) in &self.missing_ids {
+            let explained = by_connection.get(connection).copied().unwrap_or(0);
+            let net = missing.saturating_sub(explained);
+            match self.promise {
+                Promise::Reference => self.verdict.violations.add(Violation::SequenceGap, net),
+                Promise::Published => self.verdict.unknown.add(Unknown::SequenceGap, net),
+            }
+        }
+        self.verdict
+            .violations
+            .add(Violation::AckLie, lies.len() as u64);
+        let broken = self.broken.len() as u64;
+        self.verdict
+            .violations
+            .add(Violation::RecoveryBroken, broken);
+        if self.history.saw_error {
+            self.verdict
+                .unknown
+                .add(Unknown::DuplicatedAfterLostAnswer, self.dedupe);
+        } else {
+            self.verdict
+                .violations
+                .add(Violation::DedupeBroken, self.dedupe);
+        }
+        self.verdict
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Lost {
+    Plain,
+    AtJoin,
+    AtLeave,
+    Unreliable,
+}

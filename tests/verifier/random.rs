@@ -1,0 +1,121 @@
+//! Random runs of the model: an honest hub is never accused, and the streaming verdict is
+//! the oracle's, counter by counter. `HUBSTORM_SEEDS=first..last` runs other seeds.
+
+use hubstorm::verify::{Promise, Verification};
+
+use crate::model::{Config, FAULTS, Fault, Model};
+use crate::oracle::{self, Verdict};
+
+/// The variable that names other seeds.
+const SEEDS: &str = "HUBSTORM_SEEDS";
+
+fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var(SEEDS) else {
+        return default;
+    };
+    let (first, last) = text.split_once("..").expect("HUBSTORM_SEEDS=first..last");
+    first.parse().unwrap()..last.parse().unwrap()
+}
+
+fn run(config: &Config) -> (Verification, Verdict, Model, u64) {
+    let mut model = Model::new(config.clone());
+    let (found, missing) = model.run();
+    let expected = oracle::judge(&model.tap.history, config.promise);
+    (found, expected, model, missing)
+}
+
+fn differences(found: &Verification, expected: &Verdict) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if found.violations != expected.violations {
+        wrong.push(format!(
+            "violations {:?}, oracle {:?}",
+            found.violations, expected.violations
+        ));
+    }
+    if found.permitted != expected.permitted {
+        wrong.push(format!(
+            "permitted {:?}, oracle {:?}",
+            found.permitted, expected.permitted
+        ));
+    }
+    if found.unknown != expected.unknown {
+        wrong.push(format!(
+            "unknown {:?}, oracle {:?}",
+            found.unknown, expected.unknown
+        ));
+    }
+    if found.delivery != expected.delivery {
+        wrong.push(format!(
+            "delivery {:?}, oracle {:?}",
+            found.delivery, expected.delivery
+        ));
+    }
+    if found.verifier.self_check != "ok" {
+        wrong.push(format!("self-check: {}", found.verifier.self_check));
+    }
+    wrong
+}
+
+#[test]
+fn an_honest_hub_is_never_accused_and_the_oracle_agrees() {
+    let mut owed = 0;
+    for seed in seeds(0..150) {
+        for promise in [Promise::Reference, Promise::Published] {
+            let config = Config::random(seed, promise, None);
+            let (found, expected, _, missing) = run(&config);
+            let mut wrong = differences(&found, &expected);
+            if found.violations.total() > 0 {
+                wrong.push(format!(
+                    "accused: {:?} {:#?}",
+                    found.violations, found.incidents
+                ));
+            }
+            if missing > 0 && promise == Promise::Reference {
+                wrong.push(format!("{missing} thought missing at the end"));
+            }
+            assert!(
+                wrong.is_empty(),
+                "seed {seed}: {config:?}\n{}",
+                wrong.join("\n")
+            );
+            owed += found.delivery.expected;
+        }
+    }
+    assert!(
+        owed > 10_000 || std::env::var(SEEDS).is_ok(),
+        "hardly anything was owed: {owed}"
+    );
+}
+
+#[test]
+fn a_lying_hub_is_found_as_the_oracle_finds_it() {
+    for fault in FAULTS {
+        let mut lies = 0;
+        let mut named = 0;
+        for seed in seeds(0..25) {
+            for promise in [Promise::Reference, Promise::Published] {
+                let config = Config::random(seed, promise, Some(fault));
+                let (found, expected, model, _) = run(&config);
+                let wrong = differences(&found, &expected);
+                assert!(
+                    wrong.is_empty(),
+                    "seed {seed}: {config:?}\n{}",
+                    wrong.join("\n")
+                );
+                lies += model.lies;
+                named += found.violations.total();
+                if promise == Promise::Published && fault == Fault::SkipId {
+                    named += found.unknown.total();
+                }
+            }
+        }
+        if std::env::var(SEEDS).is_ok() {
+            continue;
+        }
+        assert!(lies > 0, "{fault:?} was never committed");
+        assert!(
+            named > 0,
+            "{fault:?} was committed {lies} times and never named"
+        );
+    }
+}

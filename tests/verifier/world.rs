@@ -1,0 +1,423 @@
+//! A builder for hand-written histories: clients that do what they are told, on a clock
+//! that moves when it is told. No client or hub code of the project.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hubstorm::base::{AckId, GroupId, SequenceId, Slot, Time};
+use hubstorm::payload::{Cause, Identity, Padding, StreamId, Template};
+use hubstorm::verify::kinds::Kind;
+use hubstorm::verify::{
+    Answer, ConnectionEnd, FrameVerdict, LossCause, Mode, Outcome, Permitted, Plan, Promise, Shard,
+    SlotPlan, Tally, Unknown, Verification, Violation, conclude,
+};
+use hubstorm::wire::{Data, DataMessage, DataType, MessageFrom};
+
+pub(crate) const RUN: u32 = 0x5eed;
+
+/// A plan of `slots` reliable clients in `groups` groups, all of which publish text.
+pub(crate) fn plan(promise: Promise, slots: usize, groups: usize) -> Plan {
+    Plan {
+        run: RUN,
+        promise,
+        mode: Mode::Full,
+        memory_budget: 1 << 30,
+        drain: Duration::from_secs(10),
+        late_after: Duration::from_secs(2),
+        exclusive: true,
+        groups: (0..groups).map(|g| format!("group-{g}").into()).collect(),
+        slots: (0..slots)
+            .map(|slot| SlotPlan {
+                user_id: Some(format!("user-{slot}").into()),
+                reliable: true,
+                data_type: Some(DataType::Text),
+                ..SlotPlan::default()
+            })
+            .collect(),
+    }
+}
+
+/// One transmission of a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub(crate) identity: Identity,
+    pub(crate) ack_id: AckId,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Client {
+    epoch: u16,
+    transport: u16,
+    connected: bool,
+    id: u64,
+    tx: u32,
+    ack: u64,
+}
+
+pub(crate) struct World {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) now: u64,
+    clients: Vec<Client>,
+    seqs: HashMap<StreamId, u32>,
+}
+
+pub(crate) const G: GroupId = GroupId(0);
+
+impl World {
+    /// A world with the slots split over two shards.
+    pub(crate) fn new(plan: Plan) -> Self {
+        let slots = plan.slots.len() as u32;
+        let plan = Arc::new(plan);
+        let cut = slots / 2;
+        World {
+            shards: vec![
+                Shard::new(plan.clone(), 0..cut),
+                Shard::new(plan.clone(), cut..slots),
+            ],
+            clients: vec![Client::default(); slots as usize],
+            plan,
+            now: 1_000_000,
+            seqs: HashMap::new(),
+        }
+    }
+
+    /// Publisher 0, receivers 1..=3 joined to group 0, outsider 4; everybody knows.
+    pub(crate) fn joined(promise: Promise) -> Self {
+        Self::joined_with(plan(promise, 5, 2))
+    }
+
+    pub(crate) fn joined_with(plan: Plan) -> Self {
+        let mut world = World::new(plan);
+        for slot in 0..5 {
+            world.connect(slot);
+        }
+        for slot in 1..=3 {
+            world.join(slot, G);
+        }
+        world.wait(Duration::from_secs(11));
+        world
+    }
+
+    pub(crate) fn time(&self) -> Time {
+        Time::from_micros(self.now)
+    }
+
+    /// The next moment.
+    pub(crate) fn tick(&mut self) -> Time {
+        self.now += 10;
+        self.time()
+    }
+
+    /// Lets time pass, with facts and ticks as in a run.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        let end = self.now + time.as_micros() as u64;
+        while self.now < end {
+            self.now = end.min(self.now + 250_000);
+            self.facts();
+            let now = self.time();
+            for shard in &mut self.shards {
+                shard.tick(now);
+            }
+        }
+    }
+
+    pub(crate) fn facts(&mut self) {
+        let now = self.tick();
+        let all: Vec<_> = self
+            .shards
+            .iter_mut()
+            .filter_map(|s| s.take_facts(now))
+            .collect();
+        for shard in &mut self.shards {
+            for facts in &all {
+                shard.apply_facts(facts);
+            }
+        }
+    }
+
+    pub(crate) fn shard(&mut self, slot: u32) -> &mut Shard {
+        let cut = self.plan.slots.len() as u32 / 2;
+        &mut self.shards[usize::from(slot >= cut)]
+    }
+
+    pub(crate) fn connect(&mut self, slot: u32) {
+        let now = self.tick();
+        let client = &mut self.clients[slot as usize];
+        if client.connected {
+            client.epoch += 1;
+        }
+        client.connected = true;
+        client.transport = 0;
+        client.id = 0;
+        let epoch = client.epoch;
+        self.shard(slot)
+            .connected(Slot(slot), epoch, &format!("conn-{slot}-{epoch}"), now);
+    }
+
+    pub(crate) fn join(&mut self, slot: u32, group: GroupId) {
+        let now = self.tick();
+        self.shard(slot).join_invoked(Slot(slot), group, now);
+        let now = self.tick();
+        self.shard(slot).join_answered(Slot(slot), group, true, now);
+    }
+
+    pub(crate) fn leave(&mut self, slot: u32, group: GroupId) {
+        let now = self.tick();
+        self.shard(slot).leave_invoked(Slot(slot), group, now);
+        let now = self.tick();
+        self.shard(slot)
+            .leave_answered(Slot(slot), group, true, now);
+    }
+
+    pub(crate) fn lose(&mut self, slot: u32) {
+        let now = self.tick();
+        self.shard(slot)
+            .transport_lost(Slot(slot), LossCause::Injected, None, now);
+    }
+
+    pub(crate) fn recover(&mut self, slot: u32) {
+        let now = self.tick();
+        self.clients[slot as usize].transport += 1;
+        let transport = self.clients[slot as usize].transport;
+        self.shard(slot).recovery_opened(Slot(slot), transport, now);
+        let now = self.tick();
+        self.shard(slot).recovery_confirmed(Slot(slot), now);
+    }
+
+    pub(crate) fn end(&mut self, slot: u32, end: ConnectionEnd) {
+        let now = self.tick();
+        self.shard(slot).connection_ended(Slot(slot), end, now);
+    }
+
+    /// Drop, reconnect as a new connection, rejoin.
+    pub(crate) fn reconnect(&mut self, slot: u32, end: ConnectionEnd) {
+        self.lose(slot);
+        self.end(slot, end);
+        self.connect(slot);
+        self.join(slot, G);
+    }
+
+    /// The first transmission of the next message of a stream.
+    pub(crate) fn send(&mut self, publisher: u32, group: GroupId) -> Sent {
+        let stream = StreamId {
+            publisher: Slot(publisher),
+            group,
+        };
+        let seq = self.seqs.entry(stream).or_insert(0);
+        *seq += 1;
+        let seq = *seq;
+        self.clients[publisher as usize].ack += 1;
+        let ack_id = AckId(self.clients[publisher as usize].ack);
+        self.transmit(stream, seq, ack_id, Cause::First, 1)
+    }
+
+    /// A further transmission of a message.
+    pub(crate) fn resend(&mut self, sent: &Sent, cause: Cause) -> Sent {
+        let publisher = sent.identity.publisher.0;
+        let ack_id = if matches!(cause, Cause::FreshAckId | Cause::NewConnection) {
+            self.clients[publisher as usize].ack += 1;
+            AckId(self.clients[publisher as usize].ack)
+        } else {
+            sent.ack_id
+        };
+        let attempt = sent.identity.attempt + 1;
+        self.transmit(
+            sent.identity.stream(),
+            sent.identity.seq,
+            ack_id,
+            cause,
+            attempt,
+        )
+    }
+
+    fn transmit(
+        &mut self,
+        stream: StreamId,
+        seq: u32,
+        ack_id: AckId,
+        cause: Cause,
+        attempt: u8,
+    ) -> Sent {
+        let now = self.tick();
+        let publisher = stream.publisher;
+        let no_echo = self.plan.slots[publisher.index()].no_echo;
+        let client = &mut self.clients[publisher.index()];
+        client.tx += 1;
+        let identity = Identity {
+            run: RUN,
+            publisher,
+            group: stream.group,
+            seq,
+            tx: client.tx,
+            epoch: client.epoch,
+            transport: client.transport,
+            no_echo,
+            cause,
+            attempt,
+            intended: now.as_micros(),
+            lag_us: 0,
+        };
+        self.shard(publisher.0)
+            .transmitted(&identity, Some(ack_id), now);
+        Sent { identity, ack_id }
+    }
+
+    pub(crate) fn answer(&mut self, sent: &Sent, answer: Answer) {
+        let now = self.tick();
+        let identity = sent.identity;
+        self.shard(identity.publisher.0).answered(
+            identity.stream(),
+            identity.seq,
+            sent.ack_id,
+            answer,
+            now,
+        );
+    }
+
+    pub(crate) fn settle(&mut self, sent: &Sent, outcome: Outcome) {
+        let now = self.tick();
+        let identity = sent.identity;
+        self.shard(identity.publisher.0)
+            .settled(identity.stream(), identity.seq, outcome, now);
+    }
+
+    /// Answered with success, and settled.
+    pub(crate) fn ok(&mut self, sent: &Sent) {
+        self.answer(sent, Answer::Success);
+        self.settle(sent, Outcome::Ok);
+    }
+
+    /// Sent and acked, delivered to nobody yet.
+    pub(crate) fn publish(&mut self, publisher: u32) -> Sent {
+        let sent = self.send(publisher, G);
+        self.ok(&sent);
+        sent
+    }
+
+    /// Sent, acked, and delivered to all three receivers.
+    pub(crate) fn publish_to_all(&mut self, publisher: u32) -> Sent {
+        let sent = self.publish(publisher);
+        for receiver in 1..=3 {
+            self.deliver(&sent, receiver);
+        }
+        sent
+    }
+
+    /// Arrives under the next sequence id.
+    pub(crate) fn deliver(&mut self, sent: &Sent, receiver: u32) -> FrameVerdict {
+        self.clients[receiver as usize].id += 1;
+        let id = self.clients[receiver as usize].id;
+        self.deliver_as(sent, receiver, id)
+    }
+
+    /// Skips a sequence id.
+    pub(crate) fn skip_id(&mut self, receiver: u32) {
+        self.clients[receiver as usize].id += 1;
+    }
+
+    pub(crate) fn last_id(&self, receiver: u32) -> u64 {
+        self.clients[receiver as usize].id
+    }
+
+    pub(crate) fn deliver_as(&mut self, sent: &Sent, receiver: u32, id: u64) -> FrameVerdict {
+        let mut scratch = Vec::new();
+        let template = Template {
+            data_type: DataType::Text,
+            size: 64,
+            padding: Padding::Random,
+        };
+        let data = template.write(&sent.identity, &mut scratch);
+        self.frame(receiver, id, data, "group-0", sent.identity.publisher.0)
+    }
+
+    /// A frame of any content.
+    pub(crate) fn frame(
+        &mut self,
+        receiver: u32,
+        id: u64,
+        data: Data<'_>,
+        group: &str,
+        from: u32,
+    ) -> FrameVerdict {
+        let now = self.tick();
+        let reliable = self.plan.slots[receiver as usize].reliable;
+        let message = DataMessage {
+            sequence_id: reliable.then_some(SequenceId(id)),
+            from: MessageFrom::Group {
+                group: group.into(),
+                from_user_id: Some(format!("user-{from}").into()),
+            },
+            data,
+        };
+        self.shard(receiver).frame(Slot(receiver), &message, now)
+    }
+
+    pub(crate) fn next_id(&mut self, receiver: u32) -> u64 {
+        self.clients[receiver as usize].id += 1;
+        self.clients[receiver as usize].id
+    }
+
+    /// Drains and concludes.
+    pub(crate) fn finish(mut self) -> Verification {
+        self.wait(Duration::from_secs(1));
+        let now = self.tick();
+        let outcomes = self.shards.iter_mut().map(|s| s.finish(now)).collect();
+        conclude(&self.plan, outcomes)
+    }
+}
+
+/// What a history must come to: these counters, and 0 for all others.
+#[derive(Default)]
+pub(crate) struct Expect {
+    violations: Tally<Violation>,
+    permitted: Tally<Permitted>,
+    unknown: Tally<Unknown>,
+}
+
+impl Expect {
+    pub(crate) fn violation(mut self, kind: Violation, n: u64) -> Self {
+        self.violations.add(kind, n);
+        self
+    }
+
+    pub(crate) fn permitted(mut self, kind: Permitted, n: u64) -> Self {
+        self.permitted.add(kind, n);
+        self
+    }
+
+    pub(crate) fn unknown(mut self, kind: Unknown, n: u64) -> Self {
+        self.unknown.add(kind, n);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn of(self, verification: &Verification) {
+        assert_eq!(
+            verification.violations, self.violations,
+            "{verification:#?}"
+        );
+        assert_eq!(verification.permitted, self.permitted, "{verification:#?}");
+        assert_eq!(verification.unknown, self.unknown, "{verification:#?}");
+        assert_eq!(verification.verifier.self_check, "ok");
+        let found: u64 = self.violations.total();
+        if found > 0 {
+            assert!(
+                !verification.incidents.is_empty(),
+                "no incident: {verification:#?}"
+            );
+        }
+        for incident in &verification.incidents {
+            assert!(
+                Violation::ALL
+                    .iter()
+                    .any(|k| k.name() == incident.kind && self.violations.get(*k) > 0),
+                "an incident of a kind that was not counted: {incident:#?}"
+            );
+        }
+    }
+}
+
+/// Both profiles, with their name for messages.
+pub(crate) const PROMISES: [Promise; 2] = [Promise::Reference, Promise::Published];
