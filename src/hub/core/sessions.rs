@@ -138,6 +138,7 @@ impl Core {
     /// A client's 1000 ends the session; anything else leaves a reliable one recoverable
     /// for the recovery window. Source: client-spec 1.4 and the official emulator.
     pub(crate) fn closed(&mut self, link_key: Key, code: Option<u16>, now: Time) {
+        self.now = now;
         let Some(link) = self.links.remove(link_key) else {
             return;
         };

@@ -80,6 +80,8 @@ pub(crate) struct Shell {
     rearm: Notify,
     /// The event handlers' client, if events go upstream.
     pub(crate) upstream: Option<Rc<Upstream>>,
+    /// Calls upstream under way; a stopping hub waits for them, but not for long.
+    calls_made: Cell<usize>,
     /// Itself, for the tasks it starts.
     weak: Weak<Shell>,
 }
@@ -108,6 +110,7 @@ impl Shell {
             armed: Cell::new(Time::MAX),
             rearm: Notify::new(),
             upstream: upstream.map(Rc::new),
+            calls_made: Cell::new(0),
             weak,
         }
     }
@@ -197,6 +200,7 @@ impl Shell {
         }
         if let (Some(upstream), Some(shell)) = (&self.upstream, self.weak.upgrade()) {
             for call in calls {
+                self.calls_made.set(self.calls_made.get() + 1);
                 tokio::task::spawn_local(make_call(shell.clone(), upstream.clone(), call));
             }
         }
@@ -284,13 +288,14 @@ impl Shell {
         }
     }
 
-    /// Says goodbye to everyone and waits a little for the close frames to be taken.
+    /// Says goodbye to everyone and waits a little for the close frames to be taken and the
+    /// event handler to be told.
     async fn say_goodbye(&self) {
         self.core.borrow_mut().shut_down();
         self.restarted.notify_waiters();
         self.after_core(None);
         let all_gone = async {
-            while self.live.get() > 0 {
+            while self.live.get() > 0 || self.calls_made.get() > 0 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
@@ -327,6 +332,7 @@ pub(crate) async fn serve(
 /// Makes a call upstream and gives the answer to the core.
 async fn make_call(shell: Rc<Shell>, upstream: Rc<Upstream>, mut call: Call) {
     let answer = upstream::call(&upstream, &call).await;
+    shell.calls_made.set(shell.calls_made.get() - 1);
     if let Some(ticket) = call.ticket.take() {
         let now = shell.clock().now();
         shell.core.borrow_mut().answered(ticket, answer, now);

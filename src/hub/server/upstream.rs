@@ -1,26 +1,25 @@
 //! Calls to event handlers: webhooks in CloudEvents form. Source: docs, cloud events; where
-//! they are silent, the official emulator.
+//! they are silent, the official emulator. The connect handler is in `connect`.
+
+mod connect;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::time::Duration;
 
 use awc::http::{Method, StatusCode as AwcStatus};
 use awc::{Client, ClientRequest};
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
-use http::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use sha2::Sha256;
 
-use super::handshake::{New, Refusal, refuse};
+pub(super) use connect::ask_connect;
+
 use crate::base::{Clock, Time};
 use crate::hub::config::{DEVELOPMENT_KEY, HubConfig, HubError};
 use crate::hub::core::events::{Answer, Call, CallKind, Caller};
-use crate::hub::core::sessions::is_group_name;
 use crate::wire::{Data, MESSAGE_BYTES_MAX, Metadata};
 
 /// A handler must answer within this.
@@ -232,121 +231,6 @@ struct HandlerReply {
     content_type: String,
     state: Option<Box<str>>,
     body: Bytes,
-}
-
-/// What a connect handler may say in its body.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct ConnectReply {
-    user_id: Option<String>,
-    groups: Option<Vec<String>>,
-    roles: Option<Vec<String>>,
-    subprotocol: Option<String>,
-}
-
-/// Asks the connect handler whether a connection may be, and as whom.
-///
-/// # Errors
-/// Its own 4xx; 500 when it cannot be reached or understood.
-pub(super) async fn ask_connect(upstream: &Rc<Upstream>, new: &mut New) -> Result<(), Refusal> {
-    let failed = |why: String| {
-        tracing::warn!(%why, "the connect event handler failed");
-        Refusal::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the connect event handler failed",
-        )
-    };
-    let caller = Caller {
-        id: new.id,
-        hub: new.identity.hub.to_ascii_lowercase().into(),
-        user: new.identity.user.as_deref().map(Into::into),
-        subprotocol: None,
-        state: None,
-        number: 0,
-    };
-    upstream.validate(&caller.hub).await.map_err(failed)?;
-    let body = connect_body(new).to_string();
-    let make = || {
-        upstream
-            .request(&caller, "sys", "connect")
-            .insert_header(("content-type", "application/json; charset=utf-8"))
-    };
-    let reply = upstream.send(make, body.into()).await.map_err(failed)?;
-    let said = match reply.status {
-        204 => ConnectReply::default(),
-        200 if reply.body.is_empty() => ConnectReply::default(),
-        200 => serde_json::from_slice(&reply.body)
-            .map_err(|error| failed(format!("its answer is not what it must be: {error}")))?,
-        status @ 400..=499 => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-            return Err(Refusal::of_handler(status, reply.body.to_vec()));
-        }
-        status => return Err(failed(format!("it answered {status}"))),
-    };
-    new.identity.state = reply.state;
-    obey(new, said)
-}
-
-fn obey(new: &mut New, said: ConnectReply) -> Result<(), Refusal> {
-    if said.user_id.is_some() {
-        new.identity.user = said.user_id;
-    }
-    let groups = said.groups.unwrap_or_default();
-    if !groups.iter().all(|group| is_group_name(group)) {
-        return refuse(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the connect event handler gave a bad group name",
-        );
-    }
-    new.identity.groups.extend(groups);
-    let roles = said.roles.unwrap_or_default();
-    new.identity
-        .permissions
-        .add_roles(roles.iter().map(String::as_str));
-    match said.subprotocol {
-        Some(name) if !name.is_empty() && !new.choose(&name) => refuse(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the connect event handler chose a subprotocol that was not offered",
-        ),
-        _ => Ok(()),
-    }
-}
-
-/// Every value as an array of texts.
-fn connect_body(new: &New) -> serde_json::Value {
-    use serde_json::{Map, Value, json};
-    let gathered = |pairs: &[(String, String)]| {
-        let mut map = Map::new();
-        for (name, value) in pairs {
-            let list = map.entry(name).or_insert_with(|| json!([]));
-            if let Value::Array(list) = list {
-                list.push(value.clone().into());
-            }
-        }
-        map
-    };
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let claims: Map<String, Value> = new
-        .claims
-        .iter()
-        .map(|(name, value)| {
-            let list: Vec<String> = match value {
-                Value::Array(list) => list.iter().map(text).collect(),
-                one => vec![text(one)],
-            };
-            (name.clone(), list.into())
-        })
-        .collect();
-    json!({
-        "claims": claims,
-        "query": gathered(&new.query),
-        "headers": gathered(&new.headers),
-        "subprotocols": new.offer.subprotocols(),
-        "clientCertificates": [],
-    })
 }
 
 /// Makes a call for the core and gives its answer.
