@@ -4,6 +4,7 @@ mod connection_faults;
 mod dialects;
 mod faults;
 mod protocol;
+mod upstream;
 
 use std::time::Duration;
 
@@ -37,13 +38,22 @@ impl World {
     }
 
     fn with(faults: &[&str], handler: EventHandler) -> Self {
+        Self::made(faults, handler, false)
+    }
+
+    /// Events go upstream.
+    fn handled() -> Self {
+        Self::made(&[], EventHandler::None, true)
+    }
+
+    fn made(faults: &[&str], handler: EventHandler, upstream: bool) -> Self {
         World {
             core: Core::new(Settings {
                 seed: Seed(7),
                 faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
                 recovery_window: Duration::from_secs(30),
                 handler,
-                upstream: false,
+                upstream,
                 access_key: None,
                 start: Time::ZERO,
             }),
