@@ -13,9 +13,9 @@ use actix::{
 use crate::base::{Slot, Time};
 use crate::chaos;
 use crate::protocol::{Dial, Output, Received, Session};
-use crate::transport::Incoming;
+use crate::transport::{Closed, Incoming, Socket};
 use crate::wire::close::Close;
-use crate::wire::json;
+use crate::wire::codec::{self, Payload};
 
 use super::events::{Me, Phase};
 use super::faults::Faults;
@@ -215,34 +215,41 @@ impl Client {
             return;
         };
         let shared = me.shared.clone();
+        let subprotocol = shared.sessions[me.pool].subprotocol;
         let mut pongs: Vec<Vec<u8>> = Vec::new();
-        let closed = {
+        let mut goodbye = None;
+        let ended = {
             let mut read = shared.read.borrow_mut();
             socket.poll_read(cx, &mut read, &mut |incoming| {
                 let now = shared.clock.now();
-                match incoming {
-                    Incoming::Text(text) => match json::decode_downstream(text) {
-                        Ok(frame) => {
-                            me.note(&frame);
-                            let received = session.handle_frame(now, frame);
-                            // The verifier must know of a recovery before its first frame.
-                            drain_events(session, me, now);
-                            if let Received::Data { message, fresh } = received {
-                                me.data(&message, fresh, now);
-                            }
-                        }
-                        Err(error) => session.handle_bad_frame(now, &error.to_string()),
-                    },
-                    Incoming::Binary(_) => {
-                        session.handle_bad_frame(now, "binary frame on a JSON subprotocol")
-                    }
+                let payload = match incoming {
+                    Incoming::Text(text) => Payload::Text(text),
+                    Incoming::Binary(bytes) => Payload::Binary(bytes),
                     Incoming::Ping(bytes) => {
                         session.handle_activity(now);
                         pongs.push(bytes.to_vec());
+                        return ControlFlow::Continue(());
                     }
-                    Incoming::Pong(_) => session.handle_activity(now),
-                    // Reported by `poll_read` itself when the transport ends.
-                    Incoming::Close(_) => {}
+                    Incoming::Pong(_) => {
+                        session.handle_activity(now);
+                        return ControlFlow::Continue(());
+                    }
+                    Incoming::Close(close) => {
+                        goodbye = Some(close);
+                        return ControlFlow::Continue(());
+                    }
+                };
+                match codec::decode_downstream(subprotocol, payload) {
+                    Ok(frame) => {
+                        me.note(&frame);
+                        let received = session.handle_frame(now, frame);
+                        // The verifier must know of a recovery before its first frame.
+                        drain_events(session, me, now);
+                        if let Received::Data { message, fresh } = received {
+                            me.data(&message, fresh, now);
+                        }
+                    }
+                    Err(error) => session.handle_bad_frame(now, &error.to_string()),
                 }
                 ControlFlow::Continue(())
             })
@@ -251,11 +258,22 @@ impl Client {
             // A socket too full for a pong is dead or stalled; its silence will show.
             let _ = socket.queue_pong(&bytes);
         }
-        if let Poll::Ready(closed) = closed {
-            link.socket = None;
-            self.session
-                .handle_closed(self.me.shared.clock.now(), closed.to_close());
-        }
+        let closed = match (goodbye, ended) {
+            (Some(close), _) => {
+                // The reply to a close frame is the same code. Source: RFC 6455 5.5.1.
+                close_socket(socket, &close);
+                close
+            }
+            (None, Poll::Ready(Closed::Violation(violation))) => {
+                close_socket(socket, &Close::with_code(violation.code, ""));
+                Close::without_frame(violation.to_string())
+            }
+            (None, Poll::Ready(ended)) => ended.to_close(),
+            (None, Poll::Pending) => return,
+        };
+        link.socket = None;
+        self.session
+            .handle_closed(self.me.shared.clock.now(), closed);
     }
 
     fn poll_flush(&mut self, now: Time, cx: &mut TaskContext<'_>) {
@@ -302,6 +320,7 @@ impl Client {
         };
         let shared = me.shared.clone();
         let plan = shared.scenario.pools[me.pool].publish.as_ref();
+        let binary = shared.sessions[me.pool].subprotocol.is_binary();
         let mut any = false;
         while socket.queued_bytes() < UNSENT_MAX {
             let Some(transmit) = session.poll_transmit(now) else {
@@ -323,8 +342,13 @@ impl Client {
             }
             me.numbering
                 .encode(&shared, me.slot, plan, transmit, now, |frame| {
+                    let queued = if binary {
+                        socket.queue_binary(frame)
+                    } else {
+                        socket.queue_text(frame)
+                    };
                     // The bound above is below the socket's own.
-                    if let Err(error) = socket.queue_text(frame) {
+                    if let Err(error) = queued {
                         tracing::warn!(%error, "frame not queued");
                     }
                 });
@@ -337,8 +361,7 @@ impl Client {
         match (close, &mut self.link.socket) {
             // Said on the way out: the rest of the goodbye is the kernel's.
             (Some(close), Some(socket)) => {
-                socket.queue_close(&close);
-                let _ = socket.poll_flush(&mut TaskContext::from_waker(std::task::Waker::noop()));
+                close_socket(socket, &close);
                 self.link.socket = None;
             }
             (None, Some(_)) if self.faults.take_half_open() => self.link.haunt(),
@@ -366,6 +389,12 @@ impl Client {
         self.link
             .dial(&shared, url, shared.sessions[self.me.pool].subprotocol);
     }
+}
+
+/// Says goodbye, as far as the kernel takes it at once.
+fn close_socket(socket: &mut Socket, close: &Close) {
+    socket.queue_close(close);
+    let _ = socket.poll_flush(&mut TaskContext::from_waker(std::task::Waker::noop()));
 }
 
 /// Hands the session's events on; what asks for the link is left for [`Client::drain`].

@@ -15,6 +15,7 @@ use crate::protocol::SessionConfig;
 use crate::scenario::Scenario;
 use crate::transport::{ClientIdentity, Dialer, ReadBuffer, Target, TlsError, TlsOptions};
 use crate::verify::Shard;
+use crate::wire::Subprotocol;
 
 /// How long a dial may take altogether. Also bounds a dial made for a recovery, which the
 /// official clients leave unbounded.
@@ -135,6 +136,10 @@ impl Shared {
             notes: RefCell::default(),
             scenario,
         }))
+    }
+
+    pub(super) fn subprotocol_of(&self, slot: Slot) -> Subprotocol {
+        self.sessions[self.scenario.pool_of(slot)].subprotocol
     }
 
     pub(super) fn group_id(&self, name: &Arc<str>) -> Option<GroupId> {
