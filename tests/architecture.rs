@@ -57,6 +57,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
         ],
         &["rand"],
     ),
+    ("sdk", &["base", "wire", "protocol", "transport"], &["rand"]),
     (
         "fleet",
         &[
