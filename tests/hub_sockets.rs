@@ -98,12 +98,15 @@ async fn requests_that_cannot_become_a_websocket_are_refused() {
     ] {
         assert_eq!(status_of(&hub, path).await, status, "{path}");
     }
-    assert_eq!(
-        Raw::offer(&hub, "/client/hubs/chat", "mqtt")
-            .await
-            .unwrap_err(),
-        400
-    );
+    for bad in [
+        "webpubsub_mode=all",
+        "webpubsub_mode=sendToGroup",
+        "noEcho=1",
+    ] {
+        let path = format!("/client/hubs/chat?{bad}");
+        let status = Raw::offer(&hub, &path, "mqtt").await.unwrap_err();
+        assert_eq!(status, 400, "{bad}");
+    }
     let plain = Raw::plain_get(&hub, "/client/hubs/chat").await;
     assert!(plain.starts_with("HTTP/1.1 400 "), "{plain}");
     assert!(
@@ -117,7 +120,7 @@ async fn requests_that_cannot_become_a_websocket_are_refused() {
             truth.connections_refused[&404],
             truth.connections_refused[&400]
         ),
-        (4, 2)
+        (4, 4)
     );
     assert_eq!(truth.connections_accepted, 0);
 }

@@ -1,9 +1,11 @@
 //! What a hub is started with, and why it may not start.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::faults::FaultSpec;
 use crate::base::{Clock, Seed};
@@ -17,6 +19,62 @@ pub enum EventHandler {
     /// The hub itself: the payload comes back as a server message, then the ack.
     #[default]
     Echo,
+}
+
+/// The key that the official emulator publishes for development. Who connects with a
+/// connection string written for that emulator is let in here too.
+pub const DEVELOPMENT_KEY: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH";
+
+/// Where events go: a webhook's URL, in which `{hub}` and `{event}` are replaced.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpstreamUrl(String);
+
+impl UpstreamUrl {
+    /// The URL with its placeholders.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UpstreamUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |why: &str| {
+            format!(
+                "the upstream URL {why}; write it like http://localhost:3000/api/webpubsub/hubs/{{hub}}/"
+            )
+        };
+        let filled = text.replace("{hub}", "hub").replace("{event}", "event");
+        let url =
+            url::Url::parse(&filled).map_err(|error| wrong(&format!("is no URL ({error})")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong("must begin with http:// or https://"));
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(wrong("names no host"));
+        }
+        Ok(UpstreamUrl(text.to_owned()))
+    }
+}
+
+/// The certificate of a hub that is reached by TLS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HubTls {
+    /// From PEM files.
+    Files {
+        /// The certificate, and any authorities between it and the root.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// Made at the start, for `localhost`, `127.0.0.1`, `::1` and these names.
+    SelfMade {
+        /// Further names or addresses.
+        names: Vec<String>,
+        /// Where to write it, so that clients can be told to trust it.
+        certificate_out: Option<PathBuf>,
+    },
 }
 
 /// The settings of one hub.
@@ -40,6 +98,10 @@ pub struct HubConfig {
     pub keep_alive: Duration,
     /// Who answers events.
     pub event_handler: EventHandler,
+    /// Events and connection events go to this webhook, in place of `event_handler`.
+    pub upstream: Option<UpstreamUrl>,
+    /// Serve by TLS only.
+    pub tls: Option<HubTls>,
 }
 
 impl HubConfig {
@@ -54,7 +116,26 @@ impl HubConfig {
             recovery_window: RECOVERY_WINDOW,
             keep_alive: Duration::from_secs(20),
             event_handler: EventHandler::default(),
+            upstream: None,
+            tls: None,
         }
+    }
+
+    /// A connection string for this hub at `addr`, to be pasted into a client's settings.
+    /// `None` when the user gave a key: that one is never shown.
+    pub fn connection_string(&self, addr: SocketAddr) -> Option<String> {
+        let is_development = self
+            .access_key
+            .as_ref()
+            .is_none_or(|key| key.expose_secret() == DEVELOPMENT_KEY);
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let host = if addr.ip().is_loopback() || addr.ip().is_unspecified() {
+            format!("localhost:{}", addr.port())
+        } else {
+            addr.to_string()
+        };
+        is_development
+            .then(|| format!("Endpoint={scheme}://{host};AccessKey={DEVELOPMENT_KEY};Version=1.0;"))
     }
 }
 
@@ -74,6 +155,9 @@ pub enum HubError {
     /// The hub's thread or its runtime could not be made.
     #[error("cannot start the hub's thread: {0}")]
     Thread(std::io::Error),
+    /// TLS cannot be set up.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The signals cannot be watched.
     #[error("cannot watch for signals: {0}")]
     Signals(std::io::Error),
@@ -85,4 +169,38 @@ pub enum HubError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Clock, Seed};
+
+    #[test]
+    fn a_users_key_is_never_shown() {
+        let addr = "127.0.0.1:8080".parse().unwrap();
+        let mut config = HubConfig::new(addr, Seed(1), Clock::start());
+        let shown = config.connection_string(addr).unwrap();
+        assert_eq!(
+            shown,
+            "Endpoint=http://localhost:8080;AccessKey=ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH;Version=1.0;"
+        );
+        config.access_key = Some(DEVELOPMENT_KEY.into());
+        assert!(config.connection_string(addr).is_some());
+        config.access_key = Some("my own key".into());
+        assert_eq!(config.connection_string(addr), None);
+    }
+
+    #[test]
+    fn an_upstream_url_may_have_placeholders_but_must_be_http() {
+        assert!(
+            "http://localhost:3000/{hub}/{event}"
+                .parse::<UpstreamUrl>()
+                .is_ok()
+        );
+        for bad in ["localhost:3000", "ftp://x/", "", "/path"] {
+            let error = bad.parse::<UpstreamUrl>().unwrap_err();
+            assert!(error.contains("write it like"), "{bad}: {error}");
+        }
+    }
 }

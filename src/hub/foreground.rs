@@ -11,8 +11,9 @@ use super::handle::Hub;
 use super::truth::Truth;
 
 /// The line that says that a hub is ready; its form is part of the public contract.
-pub fn ready_line(addr: SocketAddr) -> String {
-    format!("listening on http://{addr}")
+pub fn ready_line(addr: SocketAddr, is_tls: bool) -> String {
+    let scheme = if is_tls { "https" } else { "http" };
+    format!("listening on {scheme}://{addr}")
 }
 
 /// Runs a hub until SIGINT or SIGTERM, then stops it in good order. Prints the ready line
@@ -29,10 +30,16 @@ pub fn run_foreground(config: HubConfig, truth_path: Option<PathBuf>) -> Result<
         let mut interrupt = signal(SignalKind::interrupt()).map_err(HubError::Signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(HubError::Signals)?;
         let mut user = signal(SignalKind::user_defined1()).map_err(HubError::Signals)?;
+        let (is_tls, shown) = (config.tls.is_some(), config.clone());
         let hub = Hub::start(config)?;
         // A closed stdout (nobody reads the line) is no reason not to serve.
         let mut stdout = std::io::stdout().lock();
-        let _ = writeln!(stdout, "{}", ready_line(hub.addr())).and_then(|()| stdout.flush());
+        let mut lines = ready_line(hub.addr(), is_tls);
+        if let Some(connection_string) = shown.connection_string(hub.addr()) {
+            lines.push_str("\nconnection string ");
+            lines.push_str(&connection_string);
+        }
+        let _ = writeln!(stdout, "{lines}").and_then(|()| stdout.flush());
         drop(stdout);
         loop {
             tokio::select! {

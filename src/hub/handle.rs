@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
 use super::config::{HubConfig, HubError};
-use super::server::{Control, serve};
+use super::server::{Control, acceptor, serve};
 use super::truth::Truth;
 
 /// Connections that may wait to be accepted.
@@ -29,6 +29,7 @@ impl Hub {
     /// # Errors
     /// The address cannot be listened on, or the thread not be made.
     pub fn start(config: HubConfig) -> Result<Hub, HubError> {
+        let tls = config.tls.as_ref().map(acceptor).transpose()?;
         let listener = listen(config.listen).map_err(|source| HubError::Listen {
             addr: config.listen,
             source,
@@ -48,7 +49,7 @@ impl Hub {
             .name("hub".into())
             .spawn(move || {
                 let local = LocalSet::new();
-                runtime.block_on(local.run_until(serve(listener, config, &orders)))
+                runtime.block_on(local.run_until(serve(listener, config, tls, &orders)))
             })
             .map_err(HubError::Thread)?;
         Ok(Hub {

@@ -8,13 +8,14 @@
 mod config;
 mod core;
 pub mod faults;
+mod filter;
 mod foreground;
 mod frame;
 mod handle;
 mod server;
 pub mod truth;
 
-pub use config::{EventHandler, HubConfig, HubError};
+pub use config::{DEVELOPMENT_KEY, EventHandler, HubConfig, HubError, HubTls, UpstreamUrl};
 pub use faults::{FaultKind, FaultSpec, FaultSpecError};
 pub use foreground::{ready_line, run_foreground};
 pub use handle::Hub;

@@ -45,6 +45,14 @@ pub struct Truth {
     pub sessions_ended_by_client: u64,
     /// Sessions ended by a restart, a stop or a recovery fault.
     pub sessions_killed: u64,
+    /// Sessions closed through the service API.
+    pub sessions_closed_by_service: u64,
+    /// Sends through the service API.
+    pub service_sends: u64,
+    /// Requests to the service API that were refused.
+    pub service_refused: u64,
+    /// Connections closed at once because too many were in their handshake.
+    pub handshakes_shed: u64,
     /// Times that all state was thrown away.
     pub restarts: u64,
     /// Frames received, by kind.
@@ -57,6 +65,10 @@ pub struct Truth {
     pub forbidden: u64,
     /// Requests refused with `BadRequest` for a bad name.
     pub bad_requests: u64,
+    /// Events and invocations that the handler upstream took.
+    pub events_handled: u64,
+    /// Calls upstream that failed.
+    pub events_failed: u64,
     /// Events that no handler took.
     pub events_unhandled: u64,
     /// Deliveries an honest hub makes for the executed publishes: per publish its group's
@@ -66,6 +78,8 @@ pub struct Truth {
     pub deliveries_numbered: u64,
     /// Data messages queued to sessions without sequence ids.
     pub deliveries_unnumbered: u64,
+    /// Data messages dropped because their time to live ran out before they were delivered.
+    pub deliveries_expired: u64,
     /// Data messages sent again by recoveries.
     pub deliveries_replayed: u64,
     /// WebSocket messages handed to transports: data, acks, system, pongs.
@@ -95,6 +109,8 @@ pub struct Requests {
     pub sequence_ack: u64,
     /// `ping` frames (not WebSocket pings).
     pub ping: u64,
+    /// `invoke`, `cancelInvocation`, stream starts, `streamData` and `streamEnd`.
+    pub newer: u64,
     /// Frames that were none of these; each ended its session.
     pub malformed: u64,
 }

@@ -2,6 +2,7 @@
 
 use super::downstream::Downstream;
 use super::error::DecodeError;
+use super::request::Request;
 use super::subprotocol::Subprotocol;
 use super::upstream::Upstream;
 use super::{json, protobuf};
@@ -41,6 +42,21 @@ pub fn decode_upstream(
     match (payload, subprotocol.is_binary()) {
         (Payload::Text(text), false) => json::decode_upstream(text),
         (Payload::Binary(bytes), true) => protobuf::decode_upstream(bytes),
+        (payload, _) => Err(wrong_kind(payload)),
+    }
+}
+
+/// Reads a frame from a client with everything that a hub acts on, strictly.
+///
+/// # Errors
+/// As [`decode_upstream`].
+pub fn decode_request(
+    subprotocol: Subprotocol,
+    payload: Payload<'_>,
+) -> Result<Request<'_>, DecodeError> {
+    match (payload, subprotocol.is_binary()) {
+        (Payload::Text(text), false) => json::decode_request(text),
+        (Payload::Binary(bytes), true) => protobuf::decode_request(bytes),
         (payload, _) => Err(wrong_kind(payload)),
     }
 }

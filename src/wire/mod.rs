@@ -5,7 +5,7 @@
 //! Sources: client-spec (Azure/azure-webpubsub `protocols/client/client-spec.md`) and the
 //! public subprotocol pages; where the official clients differ, what they write decides.
 //!
-//! Read [`upstream`] and [`downstream`] for the frames, [`json`] and
+//! Read [`upstream`] and [`downstream`] for the frames ([`request`] for what a hub reads), [`json`] and
 //! [`protobuf`] for the encodings, [`codec`] to choose between them.
 
 pub mod close;
@@ -15,12 +15,14 @@ pub mod downstream;
 pub mod error;
 pub mod json;
 pub mod protobuf;
+pub mod request;
 pub mod subprotocol;
 pub mod upstream;
 
 pub use data::{Data, DataType};
 pub use downstream::{Ack, AckError, Connected, DataMessage, Downstream, MessageFrom};
 pub use error::DecodeError;
+pub use request::{Extras, Metadata, Request, StreamError};
 pub use subprotocol::Subprotocol;
 pub use upstream::Upstream;
 

@@ -8,6 +8,8 @@
 mod schema;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
@@ -21,6 +23,7 @@ use self::schema::{
 use super::data::Data;
 use super::downstream::{Ack, AckError, Connected, DataMessage, Downstream, MessageFrom};
 use super::error::DecodeError;
+use super::request::{self, Extras, Metadata, STREAM_IDLE_DEFAULT, TTL_SECONDS_MAX};
 use super::upstream::Upstream;
 use crate::base::{AckId, SequenceId};
 
@@ -141,34 +144,87 @@ fn payload(kind: &'static str, data: Option<MessageData>) -> Result<Data<'static
 /// # Errors
 /// The bytes are not an `UpstreamMessage` of a known kind, or lack a field that its kind
 /// needs; `json_data` is not JSON, `protobuf_data` not a `google.protobuf.Any`.
-pub fn decode_upstream(frame: &[u8]) -> Result<Upstream<'static>, DecodeError> {
+pub fn decode_request(frame: &[u8]) -> Result<request::Request<'static>, DecodeError> {
     let message = UpstreamMessage::decode(frame).map_err(syntax)?;
-    match message.request {
-        Some(Request::SendToGroup(send)) => Ok(Upstream::SendToGroup {
-            group: named("sendToGroup", "group", send.group)?,
-            ack_id: send.ack_id.map(AckId),
-            no_echo: send.no_echo.unwrap_or(false),
-            data: checked_payload("sendToGroup", send.data)?,
-        }),
-        Some(Request::SequenceAck(ack)) => Ok(Upstream::SequenceAck {
+    let mut extras = None;
+    let frame = match message.request {
+        Some(Request::SendToGroup(send)) if send.stream.is_some() => return start_stream(send),
+        Some(Request::SendToGroup(send)) => {
+            extras = checked_extras("sendToGroup", send.ttl_seconds, send.metadata)?;
+            Upstream::SendToGroup {
+                group: named("sendToGroup", "group", send.group)?,
+                ack_id: send.ack_id.map(AckId),
+                no_echo: send.no_echo.unwrap_or(false),
+                data: checked_payload("sendToGroup", send.data, &extras)?,
+            }
+        }
+        Some(Request::SequenceAck(ack)) => Upstream::SequenceAck {
             sequence_id: SequenceId(ack.sequence_id),
-        }),
-        Some(Request::JoinGroup(join)) => Ok(Upstream::JoinGroup {
+        },
+        Some(Request::JoinGroup(join)) => Upstream::JoinGroup {
             group: named("joinGroup", "group", join.group)?,
             ack_id: join.ack_id.map(AckId),
-        }),
-        Some(Request::LeaveGroup(leave)) => Ok(Upstream::LeaveGroup {
+        },
+        Some(Request::LeaveGroup(leave)) => Upstream::LeaveGroup {
             group: named("leaveGroup", "group", leave.group)?,
             ack_id: leave.ack_id.map(AckId),
-        }),
-        Some(Request::Event(event)) => Ok(Upstream::Event {
-            event: named("event", "event", event.event)?,
-            ack_id: event.ack_id.map(AckId),
-            data: checked_payload("event", event.data)?,
-        }),
-        Some(Request::Ping(Empty {})) => Ok(Upstream::Ping),
-        None => Err(DecodeError::UnknownType("protobuf".into())),
+        },
+        Some(Request::Event(event)) => {
+            extras = checked_extras("event", None, event.metadata)?;
+            Upstream::Event {
+                event: named("event", "event", event.event)?,
+                ack_id: event.ack_id.map(AckId),
+                data: checked_payload("event", event.data, &extras)?,
+            }
+        }
+        Some(Request::Ping(Empty {})) => Upstream::Ping,
+        None => return Err(DecodeError::UnknownType("protobuf".into())),
+    };
+    Ok(request::Request::Basic { frame, extras })
+}
+
+/// Reads one of the frames that every client knows, whatever it carries besides.
+///
+/// # Errors
+/// As [`decode_request`]; also a stream start.
+pub fn decode_upstream(frame: &[u8]) -> Result<Upstream<'static>, DecodeError> {
+    match decode_request(frame)? {
+        request::Request::Basic { frame, .. } => Ok(frame),
+        _ => Err(DecodeError::UnknownType("a newer frame".into())),
     }
+}
+
+/// A stream can be opened in protobuf; no schema is known for what follows, so nothing can
+/// be sent on it. Source: the official emulator's schema.
+fn start_stream(send: SendToGroup) -> Result<request::Request<'static>, DecodeError> {
+    const KIND: &str = "sendToGroup";
+    let stream = send.stream.unwrap_or_default();
+    Ok(request::Request::StartStream {
+        group: named(KIND, "group", send.group)?,
+        stream_id: named(KIND, "stream_id", stream.stream_id)?,
+        idle_timeout: stream
+            .idle_timeout_ms
+            .map_or(STREAM_IDLE_DEFAULT, |ms| Duration::from_millis(ms.into())),
+        no_echo: send.no_echo.unwrap_or(false),
+    })
+}
+
+fn checked_extras(
+    kind: &'static str,
+    ttl_seconds: Option<u32>,
+    metadata: BTreeMap<String, String>,
+) -> Result<Option<Box<Extras>>, DecodeError> {
+    let invalid = |field, got: String| DecodeError::Invalid { kind, field, got };
+    if let Some(seconds) = ttl_seconds.filter(|&ttl| u64::from(ttl) > TTL_SECONDS_MAX) {
+        return Err(invalid("ttl_seconds", format!("{seconds}, above 300")));
+    }
+    let metadata =
+        Metadata::checked(metadata).map_err(|why| invalid("metadata", why.to_owned()))?;
+    Ok(Extras {
+        ttl_seconds: ttl_seconds.map(|seconds| seconds as u16),
+        metadata,
+    }
+    .boxed())
 }
 
 /// Proto3 cannot say that a string is missing, only that it is empty.
@@ -184,10 +240,17 @@ fn named(
 fn checked_payload(
     kind: &'static str,
     data: Option<MessageData>,
+    extras: &Option<Box<Extras>>,
 ) -> Result<Data<'static>, DecodeError> {
+    if data.is_none() && extras.as_ref().is_some_and(|e| !e.metadata.is_empty()) {
+        return Ok(Data::Text("".into()));
+    }
     let data = payload(kind, data)?;
     let invalid = |field, got| DecodeError::Invalid { kind, field, got };
     match &data {
+        Data::Json(text) if text.trim() == "null" => {
+            return Err(invalid("json_data", "null".into()));
+        }
         Data::Json(text) => serde_json::from_str::<IgnoredAny>(text)
             .map(|_| ())
             .map_err(|error| invalid("json_data", error.to_string()))?,
@@ -216,6 +279,7 @@ pub fn encode_upstream(frame: &Upstream<'_>, out: &mut Vec<u8>) {
             ack_id: ack_id.map(|id| id.0),
             data: Some(message_data(data)),
             no_echo: Some(*no_echo),
+            ..SendToGroup::default()
         }),
         Upstream::Event {
             event,
@@ -225,6 +289,7 @@ pub fn encode_upstream(frame: &Upstream<'_>, out: &mut Vec<u8>) {
             event: event.as_ref().into(),
             data: Some(message_data(data)),
             ack_id: ack_id.map(|id| id.0),
+            ..Event::default()
         }),
         Upstream::SequenceAck { sequence_id } => Request::SequenceAck(SequenceAck {
             sequence_id: sequence_id.0,
@@ -275,7 +340,7 @@ pub fn encode_downstream(frame: &Downstream<'_>, out: &mut Vec<u8>) {
         })),
         Downstream::Data(message) => {
             let mut body = Vec::new();
-            message_body(&message.from, &message.data, &mut body);
+            message_body(&message.from, &message.data, Metadata::EMPTY, &mut body);
             message_frame(message.sequence_id, &body, out);
             return;
         }
@@ -297,7 +362,12 @@ fn connected_message(connected: &Connected<'_>) -> Answer {
 }
 
 /// Appends the part of a data message that all receivers share, for [`message_frame`].
-pub fn message_body(from: &MessageFrom<'_>, data: &Data<'_>, out: &mut Vec<u8>) {
+pub fn message_body(
+    from: &MessageFrom<'_>,
+    data: &Data<'_>,
+    metadata: &Metadata,
+    out: &mut Vec<u8>,
+) {
     let (from, group) = match from {
         MessageFrom::Group { group, .. } => ("group", Some(group.as_ref().into())),
         MessageFrom::Server => ("server", None),
@@ -307,6 +377,10 @@ pub fn message_body(from: &MessageFrom<'_>, data: &Data<'_>, out: &mut Vec<u8>) 
         group,
         data: Some(message_data(data)),
         sequence_id: None,
+        metadata: metadata
+            .iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
     };
     append(&message, out);
 }

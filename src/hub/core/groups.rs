@@ -9,7 +9,7 @@ use super::state::Session;
 
 /// A hub name's state: its groups, and how many sessions it has.
 struct HubState {
-    name: Box<str>,
+    name: Rc<str>,
     groups: HashMap<Rc<str>, Key>,
     sessions: usize,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Membership {
 /// All hubs and groups.
 pub(crate) struct Groups {
     hubs: Arena<HubState>,
-    names: HashMap<Box<str>, Key>,
+    names: HashMap<Rc<str>, Key>,
     groups: Arena<Group>,
 }
 
@@ -50,12 +50,13 @@ impl Groups {
         let hub = match self.names.get(name.as_str()) {
             Some(&hub) => hub,
             None => {
+                let name: Rc<str> = name.into();
                 let hub = self.hubs.insert(HubState {
-                    name: name.as_str().into(),
+                    name: name.clone(),
                     groups: HashMap::new(),
                     sessions: 0,
                 });
-                self.names.insert(name.into(), hub);
+                self.names.insert(name, hub);
                 hub
             }
         };
@@ -63,6 +64,41 @@ impl Groups {
             state.sessions += 1;
         }
         hub
+    }
+
+    /// The hub with this name (any case), if it has a session.
+    pub(crate) fn find_hub(&self, name: &str) -> Option<Key> {
+        self.names.get(name.to_ascii_lowercase().as_str()).copied()
+    }
+
+    /// The hub's name, in lower case; empty when it is gone.
+    pub(crate) fn hub_name(&self, hub: Key) -> Rc<str> {
+        self.hubs
+            .get(hub)
+            .map_or_else(|| "".into(), |hub| hub.name.clone())
+    }
+
+    /// The group's name.
+    pub(crate) fn name(&self, group: Key) -> Option<&Rc<str>> {
+        self.groups.get(group).map(|group| &group.name)
+    }
+
+    /// The members of a group.
+    pub(crate) fn members(&self, group: Key) -> &[Key] {
+        self.groups.get(group).map_or(&[], |group| &group.members)
+    }
+
+    /// Groups that exist, of all hubs.
+    pub(crate) fn count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Every group: its hub's name, its own, and its members.
+    pub(crate) fn list(&self) -> impl Iterator<Item = (Rc<str>, &Rc<str>, &[Key])> {
+        self.groups.keys().filter_map(|key| {
+            let group = self.groups.get(key)?;
+            Some((self.hub_name(group.hub), &group.name, &group.members[..]))
+        })
     }
 
     /// One session of `hub` less; a hub without sessions (so without groups) is forgotten.

@@ -9,7 +9,12 @@
 
 pub(crate) mod acks;
 pub(crate) mod arena;
+pub(crate) mod connection_faults;
+pub(crate) mod events;
 pub(crate) mod groups;
+pub(crate) mod later;
+pub(crate) mod listing;
+pub(crate) mod message;
 pub(crate) mod outbox;
 pub(crate) mod permissions;
 pub(crate) mod publish;
@@ -18,15 +23,19 @@ pub(crate) mod recovery;
 pub(crate) mod recovery_faults;
 pub(crate) mod requests;
 pub(crate) mod send;
+pub(crate) mod service;
 pub(crate) mod sessions;
 pub(crate) mod state;
+pub(crate) mod streams;
 pub(crate) mod token;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use arena::Key;
+pub(crate) use message::{Dialect, RawMode};
 pub(crate) use outbox::{End, Out};
-pub(crate) use permissions::Permissions;
+pub(crate) use permissions::{Action, Permissions};
+pub(crate) use service::{Choice, Target};
 pub(crate) use sessions::Identity;
 pub(crate) use state::{Core, Settings};

@@ -3,13 +3,14 @@
 //! A waiting data message is 24 bytes and a share of the group's one encoded tail, however
 //! slow the receiver. Bytes are made only when the transport can take them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::message::{Encoding, Tail};
 use crate::base::{AckId, SequenceId};
 use crate::hub::frame::{OpCode, write_header};
-use crate::wire::json;
-use crate::wire::{Ack, AckError, Downstream};
+use crate::wire::{Ack, AckError, Downstream, json, protobuf};
 
 /// Why a request was not executed: name and text of the ack's error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,13 +23,13 @@ pub(crate) struct Nack {
 #[derive(Clone, Debug)]
 pub(crate) enum Out {
     /// A data message: the shared tail and this receiver's sequence id (0: unnumbered).
-    Data { sequence_id: u64, tail: Rc<[u8]> },
+    Data { sequence_id: u64, tail: Rc<Tail> },
     /// A success ack.
     Ack(AckId),
     /// A failure ack.
     Nack(AckId, &'static Nack),
-    /// Any other text frame, encoded.
-    Text(Box<[u8]>),
+    /// Any other frame, as it goes into a WebSocket message.
+    Frame { binary: bool, bytes: Box<[u8]> },
     /// The answer to a `ping` frame.
     Pong,
     /// A WebSocket ping.
@@ -41,7 +42,10 @@ pub(crate) enum Out {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum End {
     /// A close frame, then the closing handshake.
-    Close { code: u16, reason: &'static str },
+    Close {
+        code: u16,
+        reason: Cow<'static, str>,
+    },
     /// TCP RST.
     Reset,
 }
@@ -49,6 +53,7 @@ pub(crate) enum End {
 /// Frames waiting for one transport.
 #[derive(Default)]
 pub(crate) struct Outbox {
+    encoding: Encoding,
     queue: VecDeque<Out>,
     data_bytes: usize,
 }
@@ -57,6 +62,17 @@ pub(crate) struct Outbox {
 const KEPT_CAPACITY: usize = 64;
 
 impl Outbox {
+    pub(crate) fn new(encoding: Encoding) -> Self {
+        Outbox {
+            encoding,
+            ..Outbox::default()
+        }
+    }
+
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     pub(crate) fn push(&mut self, out: Out) {
         if let Out::Data { tail, .. } = &out {
             self.data_bytes += tail.len();
@@ -75,7 +91,7 @@ impl Outbox {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Outbox::default();
+        *self = Outbox::new(self.encoding);
     }
 
     /// Writes waiting frames to `out` until it holds `limit` bytes; returns (frames, acks).
@@ -89,21 +105,21 @@ impl Outbox {
             match next {
                 Out::Data { sequence_id, tail } => {
                     self.data_bytes -= tail.len();
-                    write_data(out, sequence_id, &tail);
+                    write_data(out, self.encoding, sequence_id, &tail);
                 }
                 Out::Ack(ack_id) => {
                     acks += 1;
-                    write_ack(out, ack_id, None);
+                    self.write(out, &ack(ack_id, None));
                 }
                 Out::Nack(ack_id, nack) => {
                     acks += 1;
-                    write_ack(out, ack_id, Some(nack));
+                    self.write(out, &ack(ack_id, Some(nack)));
                 }
-                Out::Text(text) => {
-                    write_header(out, OpCode::Text, text.len());
-                    out.extend_from_slice(&text);
+                Out::Frame { binary, bytes } => {
+                    write_header(out, opcode(binary), bytes.len());
+                    out.extend_from_slice(&bytes);
                 }
-                Out::Pong => write_text(out, |out| json::encode_downstream(&Downstream::Pong, out)),
+                Out::Pong => self.write(out, &Downstream::Pong),
                 Out::WebSocketPing => {
                     frames -= 1;
                     write_header(out, OpCode::Ping, 0);
@@ -120,14 +136,46 @@ impl Outbox {
         }
         (frames, acks)
     }
+
+    /// Writes a frame in this transport's encoding. Simple clients have no frames but data:
+    /// nothing is written to them.
+    fn write(&self, out: &mut Vec<u8>, frame: &Downstream<'_>) {
+        match self.encoding {
+            Encoding::Json => write_late(out, OpCode::Text, |out| {
+                json::encode_downstream(frame, out);
+            }),
+            Encoding::Protobuf => write_late(out, OpCode::Binary, |out| {
+                protobuf::encode_downstream(frame, out);
+            }),
+            Encoding::Raw => {}
+        }
+    }
 }
 
-/// Head and tail of a data message as one text frame. The head is written first behind a
-/// header of the right size: its length is known from the number of digits.
-fn write_data(out: &mut Vec<u8>, sequence_id: u64, tail: &[u8]) {
+fn opcode(binary: bool) -> OpCode {
+    if binary { OpCode::Binary } else { OpCode::Text }
+}
+
+/// One receiver's head and the shared tail as one frame.
+fn write_data(out: &mut Vec<u8>, encoding: Encoding, sequence_id: u64, tail: &Tail) {
+    let id = (sequence_id != 0).then_some(SequenceId(sequence_id));
+    match encoding {
+        Encoding::Json => write_json_data(out, id, &tail.bytes),
+        Encoding::Protobuf => write_late(out, OpCode::Binary, |out| {
+            protobuf::message_frame(id, &tail.bytes, out);
+        }),
+        Encoding::Raw => {
+            write_header(out, opcode(tail.binary), tail.len());
+            out.extend_from_slice(&tail.bytes);
+        }
+    }
+}
+
+/// The JSON head goes first behind a header of the right size: its length is known from
+/// the number of digits.
+fn write_json_data(out: &mut Vec<u8>, id: Option<SequenceId>, tail: &[u8]) {
     const HEAD: usize = r#"{"type":"message""#.len();
     const SEQUENCE: usize = r#","sequenceId":"#.len();
-    let id = (sequence_id != 0).then_some(SequenceId(sequence_id));
     let head = HEAD + id.map_or(0, |id| SEQUENCE + id.0.ilog10() as usize + 1);
     write_header(out, OpCode::Text, head + tail.len());
     let start = out.len();
@@ -136,29 +184,24 @@ fn write_data(out: &mut Vec<u8>, sequence_id: u64, tail: &[u8]) {
     out.extend_from_slice(tail);
 }
 
-fn write_ack(out: &mut Vec<u8>, ack_id: AckId, nack: Option<&Nack>) {
-    write_text(out, |out| {
-        json::encode_downstream(
-            &Downstream::Ack(Ack {
-                ack_id,
-                success: nack.is_none(),
-                error: nack.map(|nack| AckError {
-                    name: nack.name.into(),
-                    message: nack.message.into(),
-                }),
-            }),
-            out,
-        );
-    });
+fn ack(ack_id: AckId, nack: Option<&'static Nack>) -> Downstream<'static> {
+    Downstream::Ack(Ack {
+        ack_id,
+        success: nack.is_none(),
+        error: nack.map(|nack| AckError {
+            name: nack.name.into(),
+            message: nack.message.into(),
+        }),
+    })
 }
 
-/// A text frame whose length is only known once it is written: all such frames are far
-/// below 64 KiB, so the two-byte length form fits, and moving them back is cheap.
-fn write_text(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+/// A frame whose length is only known once it is written: the header is put behind it and
+/// the two change places.
+fn write_late(out: &mut Vec<u8>, opcode: OpCode, encode: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     encode(out);
     let length = out.len() - start;
-    write_header(out, OpCode::Text, length);
+    write_header(out, opcode, length);
     let header = out.len() - start - length;
     out[start..].rotate_right(header);
 }
@@ -166,6 +209,7 @@ fn write_text(out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Time;
 
     fn drained(outs: impl IntoIterator<Item = Out>, limit: usize) -> (Vec<u8>, Outbox) {
         let mut outbox = Outbox::default();
@@ -177,7 +221,11 @@ mod tests {
 
     #[test]
     fn each_frame_has_the_length_its_header_says() {
-        let tail: Rc<[u8]> = br#","from":"server","dataType":"text","data":"x"}"#[..].into();
+        let tail = Rc::new(Tail {
+            bytes: br#","from":"server","dataType":"text","data":"x"}"#[..].into(),
+            binary: false,
+            expires: Time::MAX,
+        });
         for (id, head) in [
             (0, r#"{"type":"message""#.to_owned()),
             (9, r#"{"type":"message","sequenceId":9"#.to_owned()),

@@ -33,7 +33,53 @@ pub(crate) struct Permissions {
     join: Grant,
 }
 
+/// What a permission is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Action {
+    Send,
+    Join,
+}
+
 impl Permissions {
+    fn of(&mut self, action: Action) -> &mut Grant {
+        match action {
+            Action::Send => &mut self.send,
+            Action::Join => &mut self.join,
+        }
+    }
+
+    /// Grants an action at run time, for one group or for all.
+    pub(crate) fn grant(&mut self, action: Action, group: Option<&str>) {
+        let grant = self.of(action);
+        match group {
+            None => grant.all = true,
+            Some(group) if grant.literal.len() < LITERALS_MAX => {
+                grant.literal.insert(group.into());
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Takes back what was granted for one group, or for all; not what patterns grant.
+    pub(crate) fn revoke(&mut self, action: Action, group: Option<&str>) {
+        let grant = self.of(action);
+        match group {
+            None => grant.all = false,
+            Some(group) => {
+                grant.literal.remove(group);
+            }
+        }
+    }
+
+    /// Whether an action is granted for a group, or for all groups.
+    pub(crate) fn is_granted(&self, action: Action, group: Option<&str>) -> bool {
+        let grant = match action {
+            Action::Send => &self.send,
+            Action::Join => &self.join,
+        };
+        group.map_or(grant.all, |group| grant.allows(group))
+    }
+
     /// Everything: what an open hub (no access key, no token) grants.
     pub(crate) fn all() -> Self {
         Self::from_roles(["webpubsub.sendToGroup", "webpubsub.joinLeaveGroup"])
@@ -42,6 +88,13 @@ impl Permissions {
     /// From role strings; unknown ones are ignored, as the official emulator does.
     pub(crate) fn from_roles<'a>(roles: impl IntoIterator<Item = &'a str>) -> Self {
         let mut permissions = Permissions::default();
+        permissions.add_roles(roles);
+        permissions
+    }
+
+    /// Adds what further roles allow.
+    pub(crate) fn add_roles<'a>(&mut self, roles: impl IntoIterator<Item = &'a str>) {
+        let permissions = self;
         for role in roles {
             let Some(role) = role.strip_prefix("webpubsub.") else {
                 continue;
@@ -71,7 +124,6 @@ impl Permissions {
                 _ => {}
             }
         }
-        permissions
     }
 
     /// Whether publishing to `group` is allowed.

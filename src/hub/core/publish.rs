@@ -5,12 +5,14 @@
 //! each delivery goes through `publish_faults.rs` instead.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::arena::Key;
+use super::message::{Message, Tail};
 use super::outbox::Out;
 use super::state::{Core, Unacked};
 use crate::base::{AckId, Time};
-use crate::wire::{Data, MessageFrom, UNACKED_BYTES_MAX, UNACKED_MESSAGES_MAX, json};
+use crate::wire::{Data, Extras, MessageFrom, Metadata, UNACKED_BYTES_MAX, UNACKED_MESSAGES_MAX};
 
 /// Messages that may wait for the transport of a session without sequence ids; beyond
 /// this, or [`UNACKED_BYTES_MAX`], the client is too slow and its session ends. Assumed:
@@ -20,68 +22,139 @@ const UNNUMBERED_WAITING_MAX: usize = 10_000;
 /// A publish that is to be executed.
 #[derive(Clone, Copy)]
 pub(crate) struct Publication<'a> {
+    pub(crate) hub: Key,
     pub(crate) group: &'a str,
     pub(crate) data: &'a Data<'a>,
-    /// The publishing session.
-    pub(crate) publisher: Key,
+    pub(crate) metadata: &'a Metadata,
+    pub(crate) expires: Time,
+    /// The publishing session; `None`: the service.
+    pub(crate) publisher: Option<Key>,
     pub(crate) no_echo: bool,
     pub(crate) ack_id: Option<AckId>,
     pub(crate) now: Time,
 }
 
+impl<'a> Publication<'a> {
+    /// One without extras, publisher or ackId.
+    pub(crate) fn plain(hub: Key, group: &'a str, data: &'a Data<'a>, now: Time) -> Self {
+        Publication {
+            hub,
+            group,
+            data,
+            metadata: Metadata::EMPTY,
+            expires: Time::MAX,
+            publisher: None,
+            no_echo: false,
+            ack_id: None,
+            now,
+        }
+    }
+
+    /// The same with what a frame carried besides.
+    pub(crate) fn with_extras(self, extras: Option<&'a Extras>) -> Self {
+        match extras {
+            None => self,
+            Some(extras) => Publication {
+                metadata: &extras.metadata,
+                expires: expiry(extras.ttl_seconds.unwrap_or(0), self.now),
+                ..self
+            },
+        }
+    }
+
+    /// The message that members get.
+    pub(crate) fn message<'m>(&'m self, user: Option<&'m str>) -> Message<'m> {
+        let from = MessageFrom::Group {
+            group: self.group.into(),
+            from_user_id: user.map(Into::into),
+        };
+        Message::new(from, self.data.reborrow(), self.metadata, self.expires)
+    }
+}
+
+/// When a message published `now` with this lifetime expires; 0 s: never.
+pub(crate) fn expiry(ttl_seconds: u16, now: Time) -> Time {
+    match ttl_seconds {
+        0 => Time::MAX,
+        seconds => now + Duration::from_secs(seconds.into()),
+    }
+}
+
 impl Core {
     /// Executes a publish: queues it to every member of the group.
     pub(crate) fn publish(&mut self, publication: &Publication<'_>) {
+        let user = self.user_of(publication.publisher);
+        let mut message = publication.message(user.as_deref());
+        self.publish_message(publication, user.as_deref(), &mut message);
+    }
+
+    pub(crate) fn user_of(&self, publisher: Option<Key>) -> Option<Rc<str>> {
+        self.sessions.get(publisher?)?.user.clone()
+    }
+
+    /// The same with a message that is made already.
+    pub(crate) fn publish_message(
+        &mut self,
+        publication: &Publication<'_>,
+        user: Option<&str>,
+        message: &mut Message<'_>,
+    ) {
         self.truth.publishes_executed += 1;
-        let Some(publisher) = self.sessions.get(publication.publisher) else {
+        self.restart_if_due(publication);
+        let Some(group) = self.groups.find(publication.hub, publication.group) else {
             return;
         };
-        let user = publisher.user.clone();
-        let Some(group) = self.groups.find(publisher.hub, publication.group) else {
-            return;
-        };
-        let tail = self.tail(publication.group, user.as_deref(), publication.data);
         // The list is taken out for the time of the fan-out; memberships change only
         // after it, when the sessions found too full are ended.
         let members = self.groups.take_members(group);
+        self.fan_out(publication, user, &members, message);
+        self.groups.give_back(group, members);
+    }
+
+    /// Queues a group message to these members, less the sender with noEcho.
+    pub(crate) fn fan_out(
+        &mut self,
+        publication: &Publication<'_>,
+        user: Option<&str>,
+        members: &[Key],
+        message: &mut Message<'_>,
+    ) {
         let faulty = !self.faults.is_empty();
-        for &member in &members {
-            if publication.no_echo && member == publication.publisher {
+        for &member in members {
+            if publication.no_echo && Some(member) == publication.publisher {
                 continue;
             }
             self.truth.deliveries_owed += 1;
             if faulty {
-                self.deliver_faulty(publication, user.as_deref(), member, &tail);
+                self.deliver_faulty(publication, user, member, message);
             } else {
-                self.enqueue(member, &tail);
+                self.deliver(member, message);
             }
         }
         if faulty {
-            self.deliver_extra(publication, user.as_deref(), &members, &tail);
+            self.deliver_extra(publication, user, members, message);
         }
-        self.groups.give_back(group, members);
     }
 
-    /// The shared part of a group message.
-    pub(crate) fn tail(&mut self, group: &str, user: Option<&str>, data: &Data<'_>) -> Rc<[u8]> {
-        self.scratch.clear();
-        let from = MessageFrom::Group {
-            group: group.into(),
-            from_user_id: user.map(Into::into),
+    /// Queues a message to one session; returns its sequence id (0: unnumbered).
+    pub(crate) fn deliver(&mut self, key: Key, message: &mut Message<'_>) -> u64 {
+        let Some(session) = self.sessions.get(key) else {
+            return 0;
         };
-        json::message_tail(&from, data, &mut self.scratch);
-        self.scratch.as_slice().into()
+        let encoding = session.dialect.encoding();
+        let tail = message.tail(encoding, &mut self.scratch).clone();
+        self.enqueue(key, &tail)
     }
 
     /// Queues one data message to one session; returns its sequence id (0: unnumbered).
     /// A session that is too full gets nothing and is ended after the fan-out.
-    pub(crate) fn enqueue(&mut self, key: Key, tail: &Rc<[u8]>) -> u64 {
+    pub(crate) fn enqueue(&mut self, key: Key, tail: &Rc<Tail>) -> u64 {
         let Some(session) = self.sessions.get_mut(key) else {
             return 0;
         };
         let link = session.link;
         let mut sequence_id = 0;
-        if session.subprotocol.is_reliable() {
+        if session.dialect.is_reliable() {
             if session.unacked.len() >= UNACKED_MESSAGES_MAX
                 || session.unacked_bytes + tail.len() > UNACKED_BYTES_MAX
             {

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::arena::Key;
+use super::message::{Encoding, Message, Tail};
 use super::outbox::Out;
 use super::publish::Publication;
 use super::sessions::connection_text;
 use super::state::{Core, Timer};
-use crate::base::Time;
 use crate::hub::faults::{Damage, FaultKind, Fired, damaged};
 use crate::hub::truth::Incident;
 use crate::wire::Data;
@@ -25,9 +25,9 @@ const HELD_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Held {
     kind: FaultKind,
     fired: Fired,
-    publisher: Key,
+    publisher: Option<Key>,
     group: Box<str>,
-    tail: Rc<[u8]>,
+    tail: Rc<Tail>,
     incident: Incident,
 }
 
@@ -38,16 +38,16 @@ impl Core {
         publication: &Publication<'_>,
         user: Option<&str>,
         member: Key,
-        tail: &Rc<[u8]>,
+        message: &mut Message<'_>,
     ) {
         let Some(session) = self.sessions.get(member) else {
             return;
         };
-        let reliable = session.subprotocol.is_reliable();
+        let (reliable, encoding) = (session.dialect.is_reliable(), session.dialect.encoding());
         if self.fault(FaultKind::Drop, publication, member, None) {
             return;
         }
-        if member == publication.publisher
+        if Some(member) == publication.publisher
             && self.fault(FaultKind::SwallowEcho, publication, member, None)
         {
             return;
@@ -64,15 +64,18 @@ impl Core {
             }
         }
         let tail = self
-            .spoilt_tail(publication, user, member)
-            .unwrap_or_else(|| tail.clone());
+            .spoilt_tail(publication, user, member, encoding)
+            .unwrap_or_else(|| message.tail(encoding, &mut self.scratch).clone());
         if let Some(last) = Some(self.last_id(member)).filter(|&last| last > 0)
             && self.fault(FaultKind::ReuseId, publication, member, Some(last))
         {
             self.send_unqueued(member, last, &tail);
             return;
         }
-        if self.hold(publication, member, &tail) {
+        if self.hold(publication, member, &tail)
+            || self.hold_for_cut(publication, member, &tail)
+            || self.put_delivery_off(publication, member, &tail)
+        {
             return;
         }
         let id = self.enqueue(member, &tail);
@@ -84,6 +87,23 @@ impl Core {
         if self.fault(FaultKind::DuplicateSameId, publication, member, id) {
             self.send_unqueued(member, id.unwrap_or(0), &tail);
         }
+        if self.is_doubled(publication, member) {
+            self.enqueue(member, &tail);
+        }
+        self.hurt_connection(publication, member);
+    }
+
+    fn is_doubled(&self, publication: &Publication<'_>, member: Key) -> bool {
+        self.faults.has(FaultKind::DoubleJoin)
+            && self
+                .groups
+                .find(publication.hub, publication.group)
+                .is_some_and(|group| {
+                    self.sessions
+                        .get(member)
+                        .and_then(|session| session.fault_state.as_deref())
+                        .is_some_and(|state| state.doubled.contains(&group))
+                })
     }
 
     /// What a publish brings to those who should not get it.
@@ -92,7 +112,7 @@ impl Core {
         publication: &Publication<'_>,
         user: Option<&str>,
         members: &[Key],
-        tail: &Rc<[u8]>,
+        message: &mut Message<'_>,
     ) {
         let &Publication {
             publisher,
@@ -100,16 +120,16 @@ impl Core {
             now,
             ..
         } = publication;
-        if publication.no_echo
+        if let Some(publisher) = publisher.filter(|_| publication.no_echo)
             && members.contains(&publisher)
             && self.fault(FaultKind::Echo, publication, publisher, None)
         {
-            self.enqueue(publisher, tail);
+            self.deliver(publisher, message);
         }
         if let Some(fired) = self.faults.fires(FaultKind::Misdeliver, Some(group), now) {
-            match self.outsider(fired, publisher, members) {
+            match self.outsider(fired, publication.hub, members) {
                 Some(outsider) => {
-                    let id = self.enqueue(outsider, tail);
+                    let id = self.deliver(outsider, message);
                     self.book(
                         FaultKind::Misdeliver,
                         publication,
@@ -127,8 +147,12 @@ impl Core {
             let text: String = (0..48)
                 .map(|_| char::from(b'a' + self.faults.draw(fired, 26) as u8))
                 .collect();
-            let tail = self.tail(group, user, &Data::Text(text.into()));
-            let id = self.enqueue(member, &tail);
+            let data = Data::Text(text.into());
+            let fabricated = Publication {
+                data: &data,
+                ..*publication
+            };
+            let id = self.deliver(member, &mut fabricated.message(user));
             self.book(
                 FaultKind::Fabricate,
                 publication,
@@ -139,8 +163,7 @@ impl Core {
     }
 
     /// A session of the publisher's hub that is not a member.
-    fn outsider(&mut self, fired: Fired, publisher: Key, members: &[Key]) -> Option<Key> {
-        let hub = self.sessions.get(publisher)?.hub;
+    fn outsider(&mut self, fired: Fired, hub: Key, members: &[Key]) -> Option<Key> {
         let from = self.faults.draw(fired, self.sessions.len());
         self.sessions.find_from(from, |key, session| {
             session.hub == hub && !members.contains(&key)
@@ -153,7 +176,8 @@ impl Core {
         publication: &Publication<'_>,
         user: Option<&str>,
         member: Key,
-    ) -> Option<Rc<[u8]>> {
+        encoding: Encoding,
+    ) -> Option<Rc<Tail>> {
         let &Publication { group, data, .. } = publication;
         let mut tail = None;
         let next = Some(self.last_id(member) + 1);
@@ -166,7 +190,7 @@ impl Core {
             if let Some(fired) = self.faults.fires(kind, Some(group), publication.now) {
                 match damaged(data, damage, |bound| self.faults.draw(fired, bound)) {
                     Some(damaged) => {
-                        tail = Some(self.tail(group, user, &damaged));
+                        tail = Some(self.other_tail(publication, group, user, &damaged, encoding));
                         self.book(kind, publication, member, next);
                     }
                     None => self.faults.refund(fired),
@@ -174,20 +198,40 @@ impl Core {
             }
         }
         if self.fault(FaultKind::WrongGroup, publication, member, next) {
-            tail = Some(self.tail(&format!("{group}-wrong"), user, data));
+            let wrong = format!("{group}-wrong");
+            tail = Some(self.other_tail(publication, &wrong, user, data, encoding));
         }
         if self.fault(FaultKind::WrongUser, publication, member, next) {
             let wrong = format!("{}-wrong", user.unwrap_or("nobody"));
-            tail = Some(self.tail(group, Some(&wrong), data));
+            tail = Some(self.other_tail(publication, group, Some(&wrong), data, encoding));
         }
         if self.fault(FaultKind::WrongType, publication, member, next) {
-            tail = Some(self.tail(group, user, &other_type(data)));
+            let other = other_type(data);
+            tail = Some(self.other_tail(publication, group, user, &other, encoding));
         }
         tail
     }
 
+    /// A publication with another envelope or payload, encoded.
+    fn other_tail(
+        &mut self,
+        publication: &Publication<'_>,
+        group: &str,
+        user: Option<&str>,
+        data: &Data<'_>,
+        encoding: Encoding,
+    ) -> Rc<Tail> {
+        let other = Publication {
+            group,
+            data,
+            ..*publication
+        };
+        let mut message = other.message(user);
+        message.tail(encoding, &mut self.scratch).clone()
+    }
+
     /// Holds a delivery back for a swap, if one is due and none is held already.
-    fn hold(&mut self, publication: &Publication<'_>, member: Key, tail: &Rc<[u8]>) -> bool {
+    fn hold(&mut self, publication: &Publication<'_>, member: Key, tail: &Rc<Tail>) -> bool {
         let now = publication.now;
         let is_holding = self
             .sessions
@@ -245,8 +289,7 @@ impl Core {
     }
 
     /// The delivery held for `session` waited long enough: it goes as it is.
-    pub(crate) fn release_held(&mut self, session: Key, now: Time) {
-        let _ = now;
+    pub(crate) fn release_held(&mut self, session: Key) {
         let Some(held) = self
             .sessions
             .get_mut(session)
@@ -271,7 +314,7 @@ impl Core {
     }
 
     /// Sends a data message that is not queued for replay.
-    fn send_unqueued(&mut self, key: Key, sequence_id: u64, tail: &Rc<[u8]>) {
+    fn send_unqueued(&mut self, key: Key, sequence_id: u64, tail: &Rc<Tail>) {
         if let Some(link) = self.sessions.get(key).and_then(|session| session.link) {
             self.send(
                 link,
@@ -284,7 +327,7 @@ impl Core {
     }
 
     /// Takes an opportunity for a fault of a delivery and books it if it fires.
-    fn fault(
+    pub(super) fn fault(
         &mut self,
         kind: FaultKind,
         publication: &Publication<'_>,
@@ -301,7 +344,7 @@ impl Core {
         fired
     }
 
-    fn book(
+    pub(super) fn book(
         &mut self,
         kind: FaultKind,
         publication: &Publication<'_>,
@@ -312,7 +355,7 @@ impl Core {
         self.truth.fault(kind, publication.now, incident);
     }
 
-    fn incident(
+    pub(super) fn incident(
         &self,
         publication: &Publication<'_>,
         member: Key,
@@ -327,7 +370,7 @@ impl Core {
             connection: connection(member),
             group: Some(publication.group.into()),
             sequence_id,
-            publisher: connection(publication.publisher),
+            publisher: publication.publisher.and_then(connection),
             ack_id: publication.ack_id.map(|id| id.0),
             ..Incident::default()
         }

@@ -2,9 +2,12 @@
 
 use super::arena::Key;
 use super::outbox::{End, Out};
+use super::sessions::connection_text;
 use super::state::Core;
 use crate::base::Time;
 use crate::hub::faults::FaultKind;
+use crate::hub::truth::Incident;
+use crate::wire::Subprotocol;
 
 /// Why a recovery was refused; the client is told nothing but close 1008.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +43,7 @@ impl Core {
         token: &str,
         now: Time,
     ) -> Result<Key, RecoveryRefused> {
+        self.now = now;
         let result = self.recoverable(connection_id, token, now);
         let key = match result {
             Ok(key) => key,
@@ -55,9 +59,12 @@ impl Core {
             self.detach(key, now);
         }
         self.truth.recoveries_accepted += 1;
-        let link = self.attach(key);
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sessions.get(key) else {
             // recoverable() has just found it.
+            return Err(RecoveryRefused::UnknownSession);
+        };
+        let link = self.attach(key, session.dialect.encoding());
+        let Some(session) = self.sessions.get_mut(key) else {
             return Err(RecoveryRefused::UnknownSession);
         };
         session.link = Some(link);
@@ -68,8 +75,23 @@ impl Core {
             id = self.spoil_recovery(key, now);
         }
         self.send_connected(key, link, id, now);
-        self.replay(key, link);
+        if let Some(fired) = self.faults.fires(FaultKind::RecoverySlow, None, now) {
+            let wait = self.faults.lasting(fired);
+            let incident = Incident {
+                connection: Some(connection_text(id)),
+                ..Incident::default()
+            };
+            self.truth.fault(FaultKind::RecoverySlow, now, incident);
+            self.stall_link(link, wait);
+        }
+        self.replay(key, link, now);
         Ok(link)
+    }
+
+    /// What a transport's session speaks; `None`: payloads only.
+    pub(crate) fn subprotocol_of(&self, link: Key) -> Option<Subprotocol> {
+        let session = self.links.get(link)?.session;
+        self.sessions.get(session)?.dialect.subprotocol()
     }
 
     /// The session that may be recovered so.
@@ -88,7 +110,7 @@ impl Core {
             .sessions
             .get(key)
             .ok_or(RecoveryRefused::UnknownSession)?;
-        if !session.subprotocol.is_reliable() {
+        if !session.dialect.is_reliable() {
             return Err(RecoveryRefused::NotReliable);
         }
         if !self.tokens.is_valid(token, id, now) {
@@ -96,7 +118,7 @@ impl Core {
         }
         if self.recovery_fault(FaultKind::RecoveryDeny, id, None, now) {
             let link = self.sessions.get(key).and_then(|session| session.link);
-            self.remove_session(key);
+            self.remove_session(key, "the connection was not recovered");
             self.truth.sessions_killed += 1;
             link.into_iter()
                 .for_each(|link| self.end_link(link, End::Reset));
@@ -105,10 +127,16 @@ impl Core {
         Ok(key)
     }
 
-    fn replay(&mut self, key: Key, link: Key) {
-        let Some(session) = self.sessions.get(key) else {
+    /// Sends what waits, less what has outlived its time to live: that leaves a gap in the
+    /// sequence ids, as documented.
+    fn replay(&mut self, key: Key, link: Key, now: Time) {
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
+        let before = session.unacked.len();
+        session.unacked.retain(|message| message.tail.expires > now);
+        session.unacked_bytes = session.unacked.iter().map(|m| m.tail.len()).sum();
+        self.truth.deliveries_expired += (before - session.unacked.len()) as u64;
         let sent_before = session.last_id_at_drop;
         let replay: Vec<_> = session.unacked.iter().cloned().collect();
         for message in replay {

@@ -1,16 +1,15 @@
 //! What each frame of a client does. Source: client-spec 3.
 
 use super::arena::Key;
+use super::events::{Event, Reply};
 use super::outbox::{Nack, Out};
 use super::publish::Publication;
 use super::sessions::{connection_text, is_group_name};
 use super::state::{Core, Unacked};
 use crate::base::{AckId, SequenceId, Time};
-use crate::hub::config::EventHandler;
 use crate::hub::faults::FaultKind;
 use crate::hub::truth::Incident;
-use crate::wire::json;
-use crate::wire::{Data, MessageFrom, Upstream};
+use crate::wire::{Extras, Metadata, Request, Upstream};
 
 pub(super) const DUPLICATE: &Nack = &Nack {
     name: "Duplicate",
@@ -24,38 +23,22 @@ pub(super) const BAD_GROUP: &Nack = &Nack {
     name: "BadRequest",
     message: "a group name has 1 to 1024 characters and is not only white space",
 };
-const BAD_EVENT: &Nack = &Nack {
-    name: "BadRequest",
-    message: "an event name is a letter followed by at most 127 letters, digits, '_', '.' or '-'",
-};
-const NO_HANDLER: &Nack = &Nack {
-    name: "InternalServerError",
-    message: "no event handler takes this event",
-};
 pub(super) const FAILED: &Nack = &Nack {
     name: "InternalServerError",
     message: "the request could not be executed",
 };
 
 /// Where a request comes from.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Source {
     pub(super) link: Key,
     pub(super) session: Key,
 }
 
-/// Event names. Source: the official emulator.
-fn is_event_name(name: &str) -> bool {
-    name.len() <= 128
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
-}
-
 impl Core {
     /// Executes one frame of a client.
-    pub(crate) fn frame(&mut self, link: Key, frame: Upstream<'_>, now: Time) {
+    pub(crate) fn frame(&mut self, link: Key, request: Request<'_>, now: Time) {
+        self.now = now;
         let Some(session) = self
             .links
             .get(link)
@@ -65,6 +48,24 @@ impl Core {
             return;
         };
         let from = Source { link, session };
+        match request {
+            Request::Basic { frame, extras } => {
+                self.basic_frame(from, frame, extras.as_deref(), now);
+            }
+            other => self.newer_frame(from, other, now),
+        }
+        self.end_overflowed();
+    }
+
+    /// A frame that every client knows.
+    fn basic_frame(
+        &mut self,
+        from: Source,
+        frame: Upstream<'_>,
+        extras: Option<&Extras>,
+        now: Time,
+    ) {
+        let Source { link, session } = from;
         match frame {
             Upstream::SendToGroup {
                 group,
@@ -73,13 +74,14 @@ impl Core {
                 data,
             } => {
                 self.truth.requests.send_to_group += 1;
+                let Some(hub) = self.sessions.get(session).map(|session| session.hub) else {
+                    return;
+                };
                 let publication = Publication {
-                    group: &group,
-                    data: &data,
-                    publisher: session,
+                    publisher: Some(session),
                     no_echo,
                     ack_id,
-                    now,
+                    ..Publication::plain(hub, &group, &data, now).with_extras(extras)
                 };
                 self.send_to_group(from, &publication);
             }
@@ -101,27 +103,32 @@ impl Core {
                 data,
             } => {
                 self.truth.requests.event += 1;
-                self.event(from, &event, ack_id, &data);
+                let event = Event {
+                    name: &event,
+                    data: &data,
+                    metadata: extras.map_or(Metadata::EMPTY, |extras| &extras.metadata),
+                    reply: Reply::Ack(ack_id),
+                };
+                self.event(from, &event);
             }
             Upstream::Ping => {
                 self.truth.requests.ping += 1;
                 self.send(link, Out::Pong);
             }
         }
-        self.end_overflowed();
     }
 
     /// A request without an ackId is answered by nothing, whatever came of it.
     pub(super) fn nack(&mut self, from: Source, ack_id: Option<AckId>, nack: &'static Nack) {
         if let Some(ack_id) = ack_id {
-            self.send(from.link, Out::Nack(ack_id, nack));
+            self.answer(from, Out::Nack(ack_id, nack), ack_id);
         }
     }
 
     pub(super) fn succeed(&mut self, from: Source, ack_id: Option<AckId>) {
         if let Some(ack_id) = ack_id {
             self.remember(from, ack_id);
-            self.send(from.link, Out::Ack(ack_id));
+            self.answer(from, Out::Ack(ack_id), ack_id);
         }
     }
 
@@ -179,11 +186,19 @@ impl Core {
             .fires(FaultKind::DenyJoin, Some(group), now)
             .is_some()
         {
-            self.request_incident(FaultKind::DenyJoin, from, group, ack_id, now);
+            self.request_incident(FaultKind::DenyJoin, from, Some(group), ack_id, now);
             self.nack(from, ack_id, FORBIDDEN);
             return;
         }
-        self.join(from.session, group);
+        if self.denies_rejoin(from, group) {
+            self.request_incident(FaultKind::DenyRejoin, from, Some(group), ack_id, now);
+            self.nack(from, ack_id, FORBIDDEN);
+            return;
+        }
+        if !self.join_later(from, group, ack_id) {
+            self.join(from.session, group);
+            self.join_doubly(from, group, ack_id);
+        }
         self.succeed(from, ack_id);
     }
 
@@ -208,8 +223,9 @@ impl Core {
                     .fires(FaultKind::IgnoreLeave, Some(group), now)
                     .is_some()
             {
-                self.request_incident(FaultKind::IgnoreLeave, from, group, ack_id, now);
+                self.request_incident(FaultKind::IgnoreLeave, from, Some(group), ack_id, now);
             } else {
+                self.cut_at_leave(from.session, group_key);
                 self.groups
                     .leave(&mut self.sessions, from.session, group_key);
             }
@@ -221,7 +237,7 @@ impl Core {
         &mut self,
         kind: FaultKind,
         from: Source,
-        group: &str,
+        group: Option<&str>,
         ack_id: Option<AckId>,
         now: Time,
     ) {
@@ -230,7 +246,7 @@ impl Core {
             .get(from.session)
             .map(|session| connection_text(session.id));
         let incident = Incident {
-            group: Some(group.into()),
+            group: group.map(str::to_owned),
             publisher: connection.clone(),
             connection,
             ack_id: ack_id.map(|id| id.0),
@@ -239,24 +255,23 @@ impl Core {
         self.truth.fault(kind, now, incident);
     }
 
-    /// The built-in handler: the same payload back as a server message, then the ack.
-    fn event(&mut self, from: Source, event: &str, ack_id: Option<AckId>, data: &Data<'_>) {
-        let named = is_event_name(event).then_some(()).ok_or(BAD_EVENT);
-        if self.is_answered(from, ack_id, named, true) {
+    /// The fault `double_join`: the session gets what is published to the group twice.
+    fn join_doubly(&mut self, from: Source, group: &str, ack_id: Option<AckId>) {
+        if !self.faults.has(FaultKind::DoubleJoin)
+            || self
+                .faults
+                .fires(FaultKind::DoubleJoin, Some(group), self.now)
+                .is_none()
+        {
             return;
         }
-        match self.settings.handler {
-            EventHandler::None => {
-                self.truth.events_unhandled += 1;
-                self.nack(from, ack_id, NO_HANDLER);
-            }
-            EventHandler::Echo => {
-                self.scratch.clear();
-                json::message_tail(&MessageFrom::Server, data, &mut self.scratch);
-                let tail = self.scratch.as_slice().into();
-                self.enqueue(from.session, &tail);
-                self.succeed(from, ack_id);
-            }
+        let Some(session) = self.sessions.get_mut(from.session) else {
+            return;
+        };
+        if let Some(key) = self.groups.find(session.hub, group) {
+            let state = session.fault_state.get_or_insert_default();
+            state.doubled.push(key);
+            self.request_incident(FaultKind::DoubleJoin, from, Some(group), ack_id, self.now);
         }
     }
 

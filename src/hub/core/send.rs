@@ -94,7 +94,7 @@ impl Core {
             .is_some();
         if fired {
             let (group, now) = (publication.group, publication.now);
-            self.request_incident(kind, from, group, publication.ack_id, now);
+            self.request_incident(kind, from, Some(group), publication.ack_id, now);
         }
         fired
     }

@@ -7,13 +7,12 @@ use rand::RngExt;
 
 use super::acks::AckMemory;
 use super::arena::Key;
+use super::message::{Dialect, Encoding};
 use super::outbox::{End, Out};
 use super::permissions::Permissions;
 use super::state::{Core, Session, Timer};
 use crate::base::Time;
-use crate::wire::close;
-use crate::wire::json;
-use crate::wire::{Connected, Downstream, Subprotocol};
+use crate::wire::{Connected, Downstream, close, codec, json, protobuf};
 
 /// Who connects, as the shell found out from the request.
 #[derive(Clone, Debug)]
@@ -22,6 +21,8 @@ pub(crate) struct Identity {
     pub(crate) hub: String,
     pub(crate) user: Option<String>,
     pub(crate) permissions: Permissions,
+    /// What the connect handler wants to be reminded of.
+    pub(crate) state: Option<Box<str>>,
     /// Groups to join at once; names already checked with [`is_group_name`].
     pub(crate) groups: Vec<String>,
 }
@@ -32,17 +33,43 @@ pub(crate) fn is_group_name(name: &str) -> bool {
 }
 
 impl Core {
-    /// Opens a new session on a new transport. Its first frame is `connected`.
-    pub(crate) fn open(&mut self, identity: Identity, subprotocol: Subprotocol, now: Time) -> Key {
+    /// Opens a session under a new id.
+    #[cfg(test)]
+    pub(crate) fn open(
+        &mut self,
+        identity: Identity,
+        dialect: impl Into<Dialect>,
+        now: Time,
+    ) -> Key {
+        let id = self.new_id();
+        self.open_as(id, identity, dialect.into(), now)
+    }
+
+    /// The id of a connection that may be opened later.
+    pub(crate) fn new_id(&mut self) -> u128 {
+        self.ids.random()
+    }
+
+    /// Opens a new session, whose id was given out by [`Core::new_id`], on a new transport.
+    /// Its first frame is `connected`.
+    pub(crate) fn open_as(
+        &mut self,
+        id: u128,
+        identity: Identity,
+        dialect: Dialect,
+        now: Time,
+    ) -> Key {
+        self.now = now;
+        let state = identity.state;
         self.truth.connections_accepted += 1;
-        let id = self.ids.random();
         let hub = self.groups.enter_hub(&identity.hub);
+        let encoding = dialect.encoding();
         let key = self.sessions.insert(Session {
             id,
             hub,
             user: identity.user.map(Rc::from),
             permissions: Rc::new(identity.permissions),
-            subprotocol,
+            dialect,
             groups: Vec::new(),
             link: None,
             last_id: 0,
@@ -52,16 +79,20 @@ impl Core {
             drops: 0,
             last_id_at_drop: 0,
             fault_state: None,
+            handled: None,
+            streams: Vec::new(),
+            streams_idle_at: Time::MAX,
         });
         self.by_id.insert(id, key);
         for group in &identity.groups {
             self.join(key, group);
         }
-        let link = self.attach(key);
+        let link = self.attach(key, encoding);
         if let Some(session) = self.sessions.get_mut(key) {
             session.link = Some(link);
         }
         self.send_connected(key, link, id, now);
+        self.tell_connected(key, link, state);
         link
     }
 
@@ -70,21 +101,29 @@ impl Core {
         let Some(session) = self.sessions.get(session) else {
             return;
         };
-        let token = session
-            .subprotocol
+        // Simple clients are told nothing.
+        let Some(subprotocol) = session.dialect.subprotocol() else {
+            return;
+        };
+        let token = subprotocol
             .is_reliable()
             .then(|| self.tokens.issue(session.id, now).into());
-        let mut text = Vec::with_capacity(224);
-        json::encode_downstream(
+        let mut bytes = Vec::with_capacity(224);
+        codec::encode_downstream(
+            subprotocol,
             &Downstream::Connected(Connected {
                 connection_id: connection_text(id).into(),
                 // Always written, as the official emulator does: empty without a user.
                 user_id: Some(session.user.as_deref().unwrap_or_default().into()),
                 reconnection_token: token,
             }),
-            &mut text,
+            &mut bytes,
         );
-        self.send(link, Out::Text(text.into()));
+        let frame = Out::Frame {
+            binary: subprotocol.is_binary(),
+            bytes: bytes.into(),
+        };
+        self.send(link, frame);
     }
 
     /// Makes a session a member of a group.
@@ -109,9 +148,9 @@ impl Core {
             return;
         }
         session.link = None;
-        if code == Some(close::NORMAL) || !session.subprotocol.is_reliable() {
+        if code == Some(close::NORMAL) || !session.dialect.is_reliable() {
             self.truth.sessions_ended_by_client += 1;
-            self.remove_session(link.session);
+            self.remove_session(link.session, "");
             return;
         }
         self.truth.transports_dropped += 1;
@@ -139,17 +178,18 @@ impl Core {
             .is_some_and(|session| session.link.is_none() && session.drops == drop)
         {
             self.truth.sessions_expired += 1;
-            self.remove_session(key);
+            self.remove_session(key, "the connection was lost and not recovered");
         }
     }
 
     /// The client broke the protocol: its session ends, not to be recovered.
     pub(crate) fn violated(&mut self, link: Key, code: u16, reason: &'static str) {
         if let Some(session) = self.links.get(link).map(|link| link.session)
-            && self.remove_session(session)
+            && self.remove_session(session, reason)
         {
             self.truth.sessions_violated += 1;
         }
+        let reason = reason.into();
         self.end_link(link, End::Close { code, reason });
     }
 
@@ -171,29 +211,30 @@ impl Core {
         if session.link != Some(link_key) {
             return;
         }
-        if session.subprotocol.is_reliable() {
+        if session.dialect.is_reliable() {
             self.truth.transports_dropped += 1;
             self.detach(key, now);
         } else {
             self.truth.sessions_ended_by_client += 1;
-            self.remove_session(key);
+            self.remove_session(key, "the connection was lost");
         }
     }
 
     /// Ends every session that a fan-out found too full.
     pub(crate) fn end_overflowed(&mut self) {
+        self.end_doomed();
         while let Some(key) = self.overflowed.pop() {
             let Some(session) = self.sessions.get(key) else {
                 continue;
             };
-            let (link, reliable) = (session.link, session.subprotocol.is_reliable());
-            self.remove_session(key);
+            let (link, reliable) = (session.link, session.dialect.is_reliable());
+            self.remove_session(key, "the client was too slow");
             if reliable {
                 self.truth.sessions_overflowed += 1;
                 // Assumed: the service's close code on overflow is not documented.
                 let end = End::Close {
                     code: close::POLICY,
-                    reason: "too many unacknowledged messages",
+                    reason: "too many unacknowledged messages".into(),
                 };
                 link.into_iter()
                     .for_each(|link| self.end_link(link, end.clone()));
@@ -205,9 +246,11 @@ impl Core {
         }
     }
 
-    /// Removes a session from every table; its transport, if any, is left to the caller.
+    /// Removes a session from every table, for `reason`; its transport, if any, is left to the caller.
     /// Whether there was such a session.
-    pub(crate) fn remove_session(&mut self, key: Key) -> bool {
+    pub(crate) fn remove_session(&mut self, key: Key, reason: &str) -> bool {
+        self.cancel_streams(key, self.now);
+        self.tell_disconnected(key, reason);
         while let Some(membership) = self
             .sessions
             .get(key)
@@ -229,32 +272,46 @@ impl Core {
         self.end_all(None, &End::Reset);
     }
 
-    /// Ends everything in good order: each client is told, then closed with 1001.
-    pub(crate) fn shut_down(&mut self) {
-        let mut goodbye = Vec::new();
-        json::encode_downstream(
-            &Downstream::Disconnected {
-                message: Some("the hub shuts down".into()),
-            },
-            &mut goodbye,
-        );
-        let end = End::Close {
-            code: close::GOING_AWAY,
-            reason: "the hub shuts down",
+    /// Tells a client why its connection is about to be closed.
+    pub(crate) fn send_disconnected(&mut self, link: Key, why: &str) {
+        let mut bytes = Vec::new();
+        let frame = Downstream::Disconnected {
+            message: Some(why.into()),
         };
-        self.end_all(Some(&goodbye), &end);
+        let binary = match self.links.get(link).map(|link| link.outbox.encoding()) {
+            Some(Encoding::Json) => {
+                json::encode_downstream(&frame, &mut bytes);
+                false
+            }
+            Some(Encoding::Protobuf) => {
+                protobuf::encode_downstream(&frame, &mut bytes);
+                true
+            }
+            Some(Encoding::Raw) | None => return,
+        };
+        let bytes = bytes.into();
+        self.send(link, Out::Frame { binary, bytes });
     }
 
-    fn end_all(&mut self, goodbye: Option<&[u8]>, end: &End) {
+    /// Ends everything in good order: each client is told, then closed with 1001.
+    pub(crate) fn shut_down(&mut self) {
+        let end = End::Close {
+            code: close::GOING_AWAY,
+            reason: "the hub shuts down".into(),
+        };
+        self.end_all(Some("the hub shuts down"), &end);
+    }
+
+    fn end_all(&mut self, goodbye: Option<&str>, end: &End) {
         let sessions: Vec<Key> = self.sessions.keys().collect();
         for key in sessions {
-            self.remove_session(key);
+            self.remove_session(key, goodbye.unwrap_or("the hub restarts"));
             self.truth.sessions_killed += 1;
         }
         let links: Vec<Key> = self.links.keys().collect();
         for link in links {
             if let Some(goodbye) = goodbye {
-                self.send(link, Out::Text(goodbye.into()));
+                self.send_disconnected(link, goodbye);
             }
             self.end_link(link, end.clone());
         }

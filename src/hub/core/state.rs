@@ -7,21 +7,24 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use secrecy::SecretString;
 
 use super::acks::AckMemory;
 use super::arena::{Arena, Key};
+use super::events::{Call, Handled};
 use super::groups::{Groups, Membership};
+use super::later::{Cut, Later};
+use super::message::{Dialect, Encoding, Tail};
 use super::outbox::{End, Out, Outbox};
 use super::permissions::Permissions;
 use super::publish_faults::Held;
+use super::streams::Stream;
 use super::token::TokenMint;
 use crate::base::{Seed, Time};
 use crate::hub::config::EventHandler;
 use crate::hub::faults::{FaultPlan, FaultSpec};
 use crate::hub::truth::Truth;
-use crate::wire::Subprotocol;
 
 /// What the core needs to know at its start.
 pub(crate) struct Settings {
@@ -29,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) faults: Vec<FaultSpec>,
     pub(crate) recovery_window: Duration,
     pub(crate) handler: EventHandler,
+    /// Events go upstream, not to `handler`.
+    pub(crate) upstream: bool,
     pub(crate) access_key: Option<SecretString>,
     /// The origin of the faults' `at=` times.
     pub(crate) start: Time,
@@ -38,7 +43,7 @@ pub(crate) struct Settings {
 #[derive(Clone)]
 pub(crate) struct Unacked {
     pub(crate) sequence_id: u64,
-    pub(crate) tail: Rc<[u8]>,
+    pub(crate) tail: Rc<Tail>,
 }
 
 /// One logical connection: what a connectionId names. Outlives its transports.
@@ -47,7 +52,7 @@ pub(crate) struct Session {
     pub(crate) hub: Key,
     pub(crate) user: Option<Rc<str>>,
     pub(crate) permissions: Rc<Permissions>,
-    pub(crate) subprotocol: Subprotocol,
+    pub(crate) dialect: Dialect,
     pub(crate) groups: Vec<Membership>,
     /// The transport, while there is one.
     pub(crate) link: Option<Key>,
@@ -63,6 +68,12 @@ pub(crate) struct Session {
     pub(crate) last_id_at_drop: u64,
     /// Set while faults need to remember something of this session.
     pub(crate) fault_state: Option<Box<FaultState>>,
+    /// Set once its events go upstream.
+    pub(crate) handled: Option<Box<Handled>>,
+    /// The streams it publishes; at most [`super::streams::STREAMS_MAX`].
+    pub(crate) streams: Vec<Stream>,
+    /// When the streams are looked at next.
+    pub(crate) streams_idle_at: Time,
 }
 
 /// What faults remember of a session.
@@ -72,6 +83,10 @@ pub(crate) struct FaultState {
     pub(crate) held: Option<Held>,
     /// The last messages that were acknowledged, for a recovery that repeats them.
     pub(crate) acked: VecDeque<Unacked>,
+    /// Deliveries of one group held back in case the session leaves it.
+    pub(crate) cut: Option<Cut>,
+    /// Groups of which the session is a member twice.
+    pub(crate) doubled: Vec<Key>,
 }
 
 /// One transport.
@@ -80,6 +95,10 @@ pub(crate) struct Link {
     pub(crate) session: Key,
     pub(crate) outbox: Outbox,
     pub(crate) end: Option<End>,
+    /// Nothing is written before this time (the faults `stall` and `recovery_slow`).
+    pub(crate) stalled_until: Time,
+    /// Half-open: nothing is written or heard any more.
+    pub(crate) mute: bool,
     dirty: bool,
 }
 
@@ -90,6 +109,12 @@ pub(crate) enum Timer {
     Expire { session: Key, drop: u32 },
     /// A held delivery finds no partner to change places with.
     ReleaseHeld { session: Key },
+    /// A stream of this session may have been silent too long.
+    StreamsIdle { session: Key },
+    /// Something that a fault has put off is due.
+    Later { number: u64 },
+    /// The fault `restart` is due.
+    Restart,
 }
 
 /// The whole state of the hub.
@@ -106,6 +131,19 @@ pub(crate) struct Core {
     /// Sessions found too full during a fan-out; ended after it.
     pub(crate) overflowed: Vec<Key>,
     pub(crate) scratch: Vec<u8>,
+    /// The time of the call that is being served.
+    pub(crate) now: Time,
+    /// Calls upstream that wait for the shell.
+    pub(crate) calls: Vec<Call>,
+    /// What faults have put off, by number.
+    pub(crate) later: FxHashMap<u64, Later>,
+    pub(crate) later_set: u64,
+    /// Sessions that a fault has ended; removed after the fan-out.
+    pub(crate) doomed: Vec<Key>,
+    /// A fault wants the hub to restart; the shell does it.
+    pub(crate) restart_wanted: bool,
+    /// Who was a member of what on earlier connections, for the fault `deny_rejoin`.
+    pub(crate) past_members: FxHashSet<(Rc<str>, Box<str>)>,
     /// One entry per drop within the last recovery window, and per held delivery.
     timers: BinaryHeap<Reverse<(Time, u64, Timer)>>,
     timers_set: u64,
@@ -116,12 +154,13 @@ pub(crate) struct Core {
 pub(crate) struct CoreSettings {
     pub(crate) recovery_window: Duration,
     pub(crate) handler: EventHandler,
+    pub(crate) upstream: bool,
 }
 
 impl Core {
     pub(crate) fn new(settings: Settings) -> Self {
         let seed = settings.seed;
-        Core {
+        let mut core = Core {
             sessions: Arena::new(),
             by_id: FxHashMap::default(),
             links: Arena::new(),
@@ -132,22 +171,34 @@ impl Core {
             tokens: TokenMint::new(settings.access_key.as_ref(), seed),
             overflowed: Vec::new(),
             scratch: Vec::new(),
+            now: settings.start,
+            calls: Vec::new(),
+            later: FxHashMap::default(),
+            later_set: 0,
+            doomed: Vec::new(),
+            restart_wanted: false,
+            past_members: FxHashSet::default(),
             timers: BinaryHeap::new(),
             timers_set: 0,
             dirty: Vec::new(),
             settings: CoreSettings {
                 recovery_window: settings.recovery_window,
                 handler: settings.handler,
+                upstream: settings.upstream,
             },
-        }
+        };
+        core.arm_restarts(settings.start);
+        core
     }
 
     /// Adds a transport for `session`.
-    pub(crate) fn attach(&mut self, session: Key) -> Key {
+    pub(crate) fn attach(&mut self, session: Key, encoding: Encoding) -> Key {
         self.links.insert(Link {
             session,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(encoding),
             end: None,
+            stalled_until: Time::ZERO,
+            mute: false,
             dirty: false,
         })
     }
@@ -156,12 +207,23 @@ impl Core {
     pub(crate) fn send(&mut self, link_key: Key, out: Out) {
         if let Some(link) = self.links.get_mut(link_key)
             && link.end.is_none()
+            && !link.mute
         {
             link.outbox.push(out);
             if !link.dirty {
                 link.dirty = true;
                 self.dirty.push(link_key);
             }
+        }
+    }
+
+    /// Has a transport looked at again.
+    pub(crate) fn mark_dirty(&mut self, link_key: Key) {
+        if let Some(link) = self.links.get_mut(link_key)
+            && !link.dirty
+        {
+            link.dirty = true;
+            self.dirty.push(link_key);
         }
     }
 
@@ -195,6 +257,9 @@ impl Core {
     /// empty outbox, gives the transport's end if it has one.
     pub(crate) fn drain(&mut self, link: Key, out: &mut Vec<u8>, limit: usize) -> Option<End> {
         let link = self.links.get_mut(link)?;
+        if link.stalled_until > self.now && link.end != Some(End::Reset) {
+            return None;
+        }
         let (frames, acks) = link.outbox.drain(out, limit);
         self.truth.frames_sent += frames;
         self.truth.acks_sent += acks;
@@ -222,9 +287,13 @@ impl Core {
             && at <= now
         {
             self.timers.pop();
+            self.now = now;
             match timer {
                 Timer::Expire { session, drop } => self.expire(session, drop),
-                Timer::ReleaseHeld { session } => self.release_held(session, now),
+                Timer::ReleaseHeld { session } => self.release_held(session),
+                Timer::StreamsIdle { session } => self.streams_idle(session, now),
+                Timer::Later { number } => self.do_later(number),
+                Timer::Restart => self.restart_at(now),
             }
         }
     }

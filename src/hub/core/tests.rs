@@ -1,5 +1,7 @@
 //! The core on a virtual clock: what a client sees, and what the hub counts.
 
+mod connection_faults;
+mod dialects;
 mod faults;
 mod protocol;
 
@@ -41,6 +43,7 @@ impl World {
                 faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
                 recovery_window: Duration::from_secs(30),
                 handler,
+                upstream: false,
                 access_key: None,
                 start: Time::ZERO,
             }),
@@ -66,6 +69,7 @@ impl World {
             hub: "Chat".into(),
             user: user.map(Into::into),
             permissions,
+            state: None,
             groups: Vec::new(),
         };
         self.core.open(identity, subprotocol, self.now)
@@ -89,7 +93,7 @@ impl World {
     fn send(&mut self, link: Key, frame: &str) {
         let now = self.now;
         self.core
-            .frame(link, json::decode_upstream(frame).unwrap(), now);
+            .frame(link, json::decode_request(frame).unwrap(), now);
     }
 
     /// Publishes `text` to `g` with an ackId.

@@ -1,6 +1,7 @@
 //! The list of faults: one table that the parser, `--list-faults` and the truth file share.
 
 use std::fmt;
+use std::time::Duration;
 
 macro_rules! faults {
     ($($kind:ident = $name:literal, $explanation:literal;)*) => {
@@ -66,6 +67,27 @@ faults! {
     RecoveryRepeat = "recovery_repeat", "a recovery also replays up to 3 messages that were acknowledged before";
     RecoveryForgetGroups = "recovery_forget_groups", "a recovered connection is no longer a member of its groups";
     RecoveryOtherId = "recovery_other_id", "the connected frame after a recovery names another connectionId";
+    DelayAck = "delay_ack", "an answer to a request leaves late (for=, 200 ms)";
+    DelayDelivery = "delay_delivery", "a delivery to one member is made late (for=, 1 s) and overtaken by later ones";
+    DoubleJoin = "double_join", "a join counts twice: everything published to the group comes twice";
+    JoinLate = "join_late", "a join is acknowledged at once but in force only later (for=, 1 s)";
+    LeaveCut = "leave_cut", "deliveries are held back (for=, 2 s) and thrown away if their receiver leaves the group meanwhile";
+    DenyRejoin = "deny_rejoin", "a join that the same user made on an earlier connection is answered with Forbidden";
+    Stall = "stall", "after a delivery nothing more is written to that connection for a while (for=, 5 s)";
+    Reset = "reset", "after a delivery that connection is ended with a TCP reset; its session stays recoverable";
+    Close = "close", "after a delivery that connection is closed with code=, 1001; with 1000 and 1008 its session ends";
+    HalfOpen = "half_open", "after a delivery that connection's socket stays open and nothing moves on it any more";
+    Garbage = "garbage", "beside a delivery comes a text frame that is no JSON";
+    Oversized = "oversized", "beside a delivery comes a frame of 2 MiB";
+    RefuseConnect = "refuse_connect", "a connect request is answered by closing the TCP connection";
+    HangConnect = "hang_connect", "a connect request is not answered, and its TCP connection closed after a while (for=, 10 s)";
+    DelayConnect = "delay_connect", "a connect request is answered late (for=, 1 s)";
+    Http401 = "http_401", "a connect request is refused with 401";
+    Http429 = "http_429", "a connect request is refused with 429 and Retry-After";
+    Http503 = "http_503", "a connect request is refused with 503";
+    TokenExpired = "token_expired", "the token of a connect request is refused as if it had expired";
+    RecoverySlow = "recovery_slow", "a recovery is accepted but nothing is sent on it for a while (for=, 3 s)";
+    Restart = "restart", "at a publish, or at a time (at=), all state is lost and every connection reset";
     RecoveryRenumber = "recovery_renumber", "a recovered connection's sequence ids start again at 1";
 }
 
@@ -76,6 +98,19 @@ impl fmt::Display for FaultKind {
 }
 
 impl FaultKind {
+    /// How long this fault lasts unless `for=` says otherwise; `None`: it has no duration.
+    pub const fn default_lasting(self) -> Option<Duration> {
+        Some(Duration::from_millis(match self {
+            FaultKind::DelayAck => 200,
+            FaultKind::DelayDelivery | FaultKind::JoinLate | FaultKind::DelayConnect => 1000,
+            FaultKind::LeaveCut => 2000,
+            FaultKind::RecoverySlow => 3000,
+            FaultKind::Stall => 5000,
+            FaultKind::HangConnect => 10_000,
+            _ => return None,
+        }))
+    }
+
     /// The kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)

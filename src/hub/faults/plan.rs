@@ -3,12 +3,15 @@
 //! Whoever is about to do something that could go wrong asks [`FaultPlan::fires`]; each
 //! question is one *opportunity*. Same seed, same opportunities: same answers.
 
+use std::time::Duration;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::spec::Trigger;
 use super::{FaultKind, FaultSpec};
 use crate::base::{Seed, Time};
+use crate::wire::close::GOING_AWAY;
 
 struct Armed {
     spec: FaultSpec,
@@ -96,6 +99,31 @@ impl FaultPlan {
     /// Hands back a fault that could not be committed after all.
     pub(crate) fn refund(&mut self, fired: Fired) {
         self.armed[fired.0].fired -= 1;
+    }
+
+    /// How long the fault that fired lasts.
+    pub(crate) fn lasting(&self, fired: Fired) -> Duration {
+        let spec = &self.armed[fired.0].spec;
+        spec.lasting
+            .or(spec.kind.default_lasting())
+            .unwrap_or_default()
+    }
+
+    /// The close code of the fault that fired.
+    pub(crate) fn code(&self, fired: Fired) -> u16 {
+        self.armed[fired.0].spec.code.unwrap_or(GOING_AWAY)
+    }
+
+    /// The `at=` times of the armed faults of this kind.
+    pub(crate) fn times(&self, kind: FaultKind) -> Vec<Duration> {
+        self.armed
+            .iter()
+            .filter(|armed| armed.spec.kind == kind)
+            .filter_map(|armed| match armed.spec.trigger {
+                Trigger::At(at) => Some(at),
+                _ => None,
+            })
+            .collect()
     }
 
     /// A seeded draw below `bound` for how to commit `fired`; 0 when `bound` is 0.

@@ -29,6 +29,10 @@ pub struct FaultSpec {
     pub trigger: Trigger,
     /// Only at opportunities that belong to this group; left out: at all.
     pub group: Option<String>,
+    /// How long it lasts, for the kinds that last; left out: as the kind says.
+    pub lasting: Option<Duration>,
+    /// The close code, for `close` only, 1000 to 4999; left out: 1001.
+    pub code: Option<u16>,
     /// At most this often; left out: once for [`Trigger::First`] and [`Trigger::At`],
     /// without limit for the others.
     pub count: Option<u64>,
@@ -49,7 +53,7 @@ pub enum FaultSpecError {
     },
     /// No fault parameter has this name.
     #[error(
-        "fault `{kind}`: parameter {got:?} is unknown; did you mean `{nearest}`? (p, every, at, group, count)"
+        "fault `{kind}`: parameter {got:?} is unknown; did you mean `{nearest}`? (p, every, at, group, count, for, code)"
     )]
     Parameter {
         /// The fault.
@@ -83,7 +87,7 @@ pub enum FaultSpecError {
     },
 }
 
-const PARAMETERS: [&str; 5] = ["p", "every", "at", "group", "count"];
+const PARAMETERS: [&str; 7] = ["p", "every", "at", "group", "count", "for", "code"];
 
 impl FaultSpec {
     /// The fault `kind` at its first opportunity, once.
@@ -92,6 +96,8 @@ impl FaultSpec {
             kind,
             trigger: Trigger::First,
             group: None,
+            lasting: None,
+            code: None,
             count: None,
         }
     }
@@ -124,6 +130,8 @@ impl FaultSpec {
         if trigger_seen && matches!(name, "p" | "every" | "at")
             || name == "group" && self.group.is_some()
             || name == "count" && self.count.is_some()
+            || name == "for" && self.lasting.is_some()
+            || name == "code" && self.code.is_some()
         {
             return Err(repeated);
         }
@@ -152,6 +160,26 @@ impl FaultSpec {
             }
             "group" if value.is_empty() => return Err(wrong("a group's name, e.g. group=group-0")),
             "group" => self.group = Some(value.to_owned()),
+            "for" if self.kind.default_lasting().is_none() => {
+                return Err(wrong("it without `for`: this fault does not last"));
+            }
+            "for" => {
+                self.lasting = Some(
+                    parse_duration(value)
+                        .map_err(|_| wrong("how long it lasts, e.g. for=500ms"))?,
+                );
+            }
+            "code" if self.kind != FaultKind::Close => {
+                return Err(wrong("it without `code`: only `close` has one"));
+            }
+            "code" => {
+                let code = value.parse().ok();
+                let sendable = |code: &u16| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
+                self.code = Some(
+                    code.filter(sendable)
+                        .ok_or_else(|| wrong("a close code that may be sent, e.g. code=1001"))?,
+                );
+            }
             _ => {
                 self.count = Some(
                     whole(value).ok_or_else(|| wrong("a whole number from 1 on, e.g. count=1"))?,
@@ -208,6 +236,12 @@ impl fmt::Display for FaultSpec {
         if let Some(group) = &self.group {
             write!(f, ",group={group}")?;
         }
+        if let Some(lasting) = self.lasting {
+            write!(f, ",for={}", format_duration(lasting))?;
+        }
+        if let Some(code) = self.code {
+            write!(f, ",code={code}")?;
+        }
         if let Some(count) = self.count {
             write!(f, ",count={count}")?;
         }
@@ -226,6 +260,8 @@ mod tests {
             "drop,p=0.01",
             "corrupt,every=1000,group=group-0",
             "recovery_deny,at=5s,count=3",
+            "stall,every=2,for=1m500ms",
+            "close,code=4000",
         ] {
             assert_eq!(text.parse::<FaultSpec>().unwrap().to_string(), text);
         }
@@ -244,6 +280,10 @@ mod tests {
             ("drop,at=5", "at=5s"),
             ("drop,count=x", "count=1"),
             ("drop,group=", "group=group-0"),
+            ("drop,for=1s", "does not last"),
+            ("stall,for=1", "for=500ms"),
+            ("drop,code=1001", "only `close`"),
+            ("close,code=1005", "code=1001"),
             ("drop,p=0.1,every=3", "one too many"),
             ("drop,count=1,count=2", "one too many"),
         ] {

@@ -1,44 +1,47 @@
-//! Accepting sockets, and HTTP up to the upgrade.
+//! Accepting sockets, TLS, and HTTP up to the upgrade.
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
+use super::answer::answer;
 use super::connection::Connection;
-use super::handshake::{Admission, Refusal, admit};
+use super::handshake::Admission;
+use super::io::Io;
 use super::shell::Shell;
 
-/// A request's head must be in within this; then the connection is closed.
+/// A TLS handshake, and each request's head, must be in within this; then the connection
+/// is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that may be busy with HTTP at once; more are closed as they come.
 const HANDSHAKES_MAX: usize = 16_384;
 /// Pause after a failed accept (no descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// A request's head may be so long, in bytes; longer ones are answered with 431.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Accepts for ever.
-pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener) {
+pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener, tls: Option<TlsAcceptor>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 if shell.handshakes.get() >= HANDSHAKES_MAX {
+                    shell.core.borrow_mut().truth_mut().handshakes_shed += 1;
                     tracing::warn!(
                         limit = HANDSHAKES_MAX,
                         "too many handshakes at once, closing a new connection"
                     );
                     continue;
                 }
-                tokio::task::spawn_local(serve_http(shell.clone(), stream));
+                let is_local = peer.ip().is_loopback();
+                tokio::task::spawn_local(welcome(shell.clone(), stream, tls.clone(), is_local));
             }
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
@@ -48,24 +51,41 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: TcpListener) {
     }
 }
 
-/// An upgrade that was answered with 101 and now waits for its socket.
-type Pending = Cell<Option<(OnUpgrade, Admission)>>;
-
-async fn serve_http(shell: Rc<Shell>, stream: TcpStream) {
+async fn welcome(shell: Rc<Shell>, stream: TcpStream, tls: Option<TlsAcceptor>, is_local: bool) {
     // Without it acks wait for the peer's delayed TCP ack: 40 ms in place of 0.1.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
     shell.handshakes.set(shell.handshakes.get() + 1);
+    let io = match tls {
+        None => Some(Io::Plain(stream)),
+        Some(tls) => match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => Some(Io::Tls(Box::new(stream))),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "TLS handshake failed");
+                None
+            }
+            Err(_) => None,
+        },
+    };
+    if let Some(io) = io {
+        serve_http(shell, io, is_local).await;
+    } else {
+        shell.handshakes.set(shell.handshakes.get() - 1);
+    }
+}
+
+/// An upgrade that was answered with 101 and now waits for its socket.
+pub(super) type Pending = Cell<Option<(OnUpgrade, Admission)>>;
+
+async fn serve_http(shell: Rc<Shell>, io: Io, is_local: bool) {
     let pending = Rc::new(Pending::default());
-    let service = service_fn(|request| {
-        let response = answer(&shell, request, &pending);
-        std::future::ready(Ok::<_, Infallible>(response))
-    });
+    let service = service_fn(|request| answer(shell.clone(), request, pending.clone(), is_local));
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     tokio::select! {
         result = http => {
@@ -87,43 +107,11 @@ async fn start_websocket(shell: Rc<Shell>, upgrade: OnUpgrade, admission: Admiss
     let Ok(upgraded) = upgrade.await else {
         return;
     };
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
+    match upgraded.downcast::<TokioIo<Io>>() {
         Ok(parts) => {
-            let stream = parts.io.into_inner();
-            Connection::start(shell, stream, &parts.read_buf, admission);
+            let io = parts.io.into_inner();
+            Connection::start(shell, io, &parts.read_buf, admission);
         }
         Err(_) => tracing::error!("an upgraded connection is not the socket it was"),
     }
-}
-
-fn answer(
-    shell: &Shell,
-    mut request: Request<Incoming>,
-    pending: &Pending,
-) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
-    if matches!(path, "/health" | "/api/health") {
-        return plain(StatusCode::OK, Bytes::new());
-    }
-    match admit(&request, &shell.config) {
-        Ok((admission, response)) => {
-            pending.set(Some((hyper::upgrade::on(&mut request), admission)));
-            response.map(|()| Full::default())
-        }
-        Err(Refusal { status, message }) => {
-            shell.core.borrow_mut().truth_mut().refused(status.as_u16());
-            let body = serde_json::json!({"code": status.as_str(), "message": message});
-            plain(status, body.to_string().into())
-        }
-    }
-}
-
-fn plain(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/json"),
-    );
-    response
 }

@@ -81,6 +81,24 @@ pub(crate) fn verified(
     hub: &str,
     now: u64,
 ) -> Result<Claims, &'static str> {
+    verified_for(token, key, now, |audience| is_audience(audience, host, hub))
+}
+
+/// The token's `aud` is not what it must be.
+pub(crate) const BAD_AUDIENCE: &str =
+    "the access token's aud is not http(s)://HOST/client/hubs/HUB of this hub";
+
+/// The claims of a token signed with `key`, valid at `now`, and meant for an audience that
+/// `is_meant` accepts.
+///
+/// # Errors
+/// What is wrong with it, without any of it; [`BAD_AUDIENCE`] for the audience.
+pub(crate) fn verified_for(
+    token: &str,
+    key: &[u8],
+    now: u64,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<Claims, &'static str> {
     let claims = unverified(token)?;
     let (signed, signature) = token.rsplit_once('.').ok_or(MALFORMED)?;
     let header = signed.split('.').next().unwrap_or_default();
@@ -109,13 +127,31 @@ pub(crate) fn verified(
         OneOrMany::One(one) => std::slice::from_ref(one),
         OneOrMany::Many(many) => many.as_slice(),
     };
-    if !audiences
-        .iter()
-        .any(|audience| is_audience(audience, host, hub))
-    {
-        return Err("the access token's aud is not http(s)://HOST/client/hubs/HUB of this hub");
+    if !audiences.iter().any(|audience| is_meant(audience)) {
+        return Err(BAD_AUDIENCE);
     }
     Ok(claims)
+}
+
+/// All claims of a token, checked or not; none when it is not a JWT.
+pub(crate) fn claim_map(token: &str) -> serde_json::Map<String, serde_json::Value> {
+    token.split('.').nth(1).and_then(decode).unwrap_or_default()
+}
+
+/// A token with these claims, signed with `key`.
+pub(crate) fn signed(claims: &serde_json::Value, key: &[u8]) -> String {
+    let encode = |text: String| URL_SAFE_NO_PAD.encode(text);
+    let header = serde_json::json!({"alg": "HS256", "typ": "JWT"});
+    let signed = format!(
+        "{}.{}",
+        encode(header.to_string()),
+        encode(claims.to_string())
+    );
+    // HMAC takes keys of every length.
+    let mut mac: Hmac<Sha256> = Hmac::new_from_slice(key).expect("HMAC takes keys of every length");
+    mac.update(signed.as_bytes());
+    let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    format!("{signed}.{signature}")
 }
 
 fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Option<T> {
@@ -139,7 +175,12 @@ fn is_audience(audience: &str, host: &str, hub: &str) -> bool {
     let named = path
         .strip_prefix("client/hubs/")
         .is_some_and(|name| name.eq_ignore_ascii_case(hub));
-    named && without_default_port(authority) == without_default_port(&host.to_ascii_lowercase())
+    named && is_same_host(authority, host)
+}
+
+/// Whether two authorities are the same: case and default ports do not matter.
+pub(crate) fn is_same_host(a: &str, b: &str) -> bool {
+    without_default_port(a).eq_ignore_ascii_case(without_default_port(b))
 }
 
 fn without_default_port(authority: &str) -> &str {

@@ -11,16 +11,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::handshake::Admission;
 use super::inbound::{Inbound, Message, Stop};
+use super::io::Io;
 use super::shell::Shell;
 use crate::base::Time;
 use crate::hub::core::{End, Key, Out};
 use crate::hub::frame::{OpCode, write_close, write_header};
-use crate::wire::{close, json};
+use crate::wire::codec::Payload;
+use crate::wire::{Data, DecodeError, Subprotocol, close, codec};
 
 /// Reads before the task lets others run.
 const READS_PER_POLL: usize = 8;
@@ -49,8 +50,10 @@ enum Phase {
 /// The task of one WebSocket.
 pub(crate) struct Connection {
     shell: Rc<Shell>,
-    io: TcpStream,
+    io: Io,
     link: Key,
+    /// What the client speaks; `None`: payloads only.
+    subprotocol: Option<Subprotocol>,
     inbound: Inbound,
     /// Bytes that the socket did not take yet, from `sent` on.
     unsent: Vec<u8>,
@@ -86,15 +89,16 @@ enum Writing {
 impl Connection {
     /// Enters the core as `admission` says and starts the task; `already` was read behind
     /// the request's head.
-    pub(crate) fn start(shell: Rc<Shell>, io: TcpStream, already: &[u8], admission: Admission) {
+    pub(crate) fn start(shell: Rc<Shell>, io: Io, already: &[u8], admission: Admission) {
         let now = shell.clock().now();
         let result = {
             let mut core = shell.core.borrow_mut();
             match admission {
                 Admission::New {
+                    id,
                     identity,
-                    subprotocol,
-                } => Ok(core.open(identity, subprotocol, now)),
+                    dialect,
+                } => Ok(core.open_as(id, *identity, dialect, now)),
                 Admission::Recover {
                     connection_id,
                     token,
@@ -107,10 +111,12 @@ impl Connection {
             return;
         };
         shell.add_transport(link);
+        let subprotocol = shell.core.borrow().subprotocol_of(link);
         let mut connection = Connection {
             shell,
             io,
             link,
+            subprotocol,
             inbound: Inbound::default(),
             unsent: Vec::new(),
             sent: 0,
@@ -127,9 +133,10 @@ impl Connection {
     }
 
     fn feed(&mut self, bytes: &mut [u8], now: Time) -> Result<(), Stop> {
-        let (shell, link) = (&self.shell, self.link);
-        self.inbound
-            .feed(bytes, |message| take(shell, link, message, now))
+        let (shell, link, subprotocol) = (&self.shell, self.link, self.subprotocol);
+        self.inbound.feed(bytes, |message| {
+            take(shell, link, subprotocol, message, now)
+        })
     }
 
     fn read(&mut self, cx: &mut Context<'_>, now: Time) -> Reading {
@@ -147,6 +154,9 @@ impl Connection {
                     Poll::Ready(Err(_)) => break 'reads Reading::Gone,
                     Poll::Ready(Ok(())) if bytes.filled().is_empty() => break 'reads Reading::Gone,
                     Poll::Ready(Ok(())) => {}
+                }
+                if shell.core.borrow().is_mute(self.link) {
+                    continue;
                 }
                 heard = true;
                 if let Err(stop) = self.feed(bytes.filled_mut(), now) {
@@ -224,7 +234,7 @@ impl Connection {
                     return Writing::Gone;
                 }
                 Some(End::Close { code, reason }) => {
-                    write_close(&mut batch, code, reason);
+                    write_close(&mut batch, code, &reason);
                     shell.core.borrow_mut().closed(self.link, None, now);
                     self.begin_closing(false);
                 }
@@ -335,43 +345,58 @@ impl Drop for Connection {
 }
 
 /// Hands one message of a client to the core.
-fn take(shell: &Shell, link: Key, message: Message<'_>, now: Time) -> Result<(), Stop> {
+fn take(
+    shell: &Shell,
+    link: Key,
+    subprotocol: Option<Subprotocol>,
+    message: Message<'_>,
+    now: Time,
+) -> Result<(), Stop> {
     let mut core = shell.core.borrow_mut();
-    match message {
+    let payload = match message {
         Message::Ping(payload) => {
             core.send(link, Out::WebSocketPong(payload.into()));
-            Ok(())
+            return Ok(());
         }
-        Message::Binary(_) => Err(Stop::Broken(
-            close::UNSUPPORTED,
-            "binary message on a JSON connection",
-        )),
-        Message::Text(bytes) => {
-            let Ok(text) = std::str::from_utf8(bytes) else {
+        Message::Binary(bytes) => Payload::Binary(bytes),
+        Message::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Payload::Text(text),
+            Err(_) => {
                 core.truth_mut().requests.malformed += 1;
                 return Err(Stop::Broken(close::INVALID, "text message is not UTF-8"));
-            };
-            match json::decode_upstream(text) {
-                Ok(frame) => {
-                    core.frame(link, frame, now);
-                    Ok(())
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "closing a connection for a bad frame");
-                    core.truth_mut().requests.malformed += 1;
-                    Err(Stop::Broken(
-                        close::INVALID,
-                        "frame that the subprotocol does not know",
-                    ))
-                }
             }
+        },
+    };
+    let Some(subprotocol) = subprotocol else {
+        let data = match payload {
+            Payload::Text(text) => Data::Text(text.into()),
+            Payload::Binary(bytes) => Data::Binary(bytes.into()),
+        };
+        core.simple_frame(link, &data, now);
+        return Ok(());
+    };
+    match codec::decode_request(subprotocol, payload) {
+        Ok(request) => {
+            core.frame(link, request, now);
+            Ok(())
+        }
+        Err(error) => {
+            tracing::debug!(%error, "closing a connection for a bad frame");
+            core.truth_mut().requests.malformed += 1;
+            Err(match error {
+                DecodeError::WrongKind(_) => Stop::Broken(
+                    close::UNSUPPORTED,
+                    "a kind of message that the subprotocol does not use",
+                ),
+                _ => Stop::Broken(close::INVALID, "frame that the subprotocol does not know"),
+            })
         }
     }
 }
 
 /// Closes a transport whose recovery is refused: 1008, at once, so that the client does
 /// not believe itself recovered. Source: client-spec 1.4.
-async fn refuse_recovery(mut io: TcpStream) {
+async fn refuse_recovery(mut io: Io) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut frame = Vec::new();
     write_close(

@@ -3,14 +3,14 @@
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
-use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
-use url::form_urlencoded;
 
 use super::access_token::{self, Claims};
+use super::answer::{Reply, error, typed};
+use super::query::{Query, hub_name};
 use crate::hub::config::HubConfig;
 use crate::hub::core::sessions::is_group_name;
-use crate::hub::core::{Identity, Permissions};
+use crate::hub::core::{Dialect, Identity, Permissions};
 use crate::wire::Subprotocol;
 
 /// What an accepted request becomes.
@@ -18,8 +18,9 @@ use crate::wire::Subprotocol;
 pub(crate) enum Admission {
     /// A new session.
     New {
-        identity: Identity,
-        subprotocol: Subprotocol,
+        id: u128,
+        identity: Box<Identity>,
+        dialect: Dialect,
     },
     /// An attempt to continue one; refused only after the upgrade, with close 1008.
     Recover {
@@ -28,119 +29,240 @@ pub(crate) enum Admission {
     },
 }
 
+/// A request that may become a WebSocket, as far as the request itself says.
+#[derive(Debug)]
+pub(super) enum Candidate {
+    New(Box<New>),
+    Recover {
+        offer: Offer,
+        connection_id: String,
+        token: String,
+    },
+}
+
+/// What a request says of the WebSocket to be.
+#[derive(Debug)]
+pub(super) struct Offer {
+    accept: HeaderValue,
+    /// The subprotocols, in the client's spelling.
+    subprotocols: Vec<String>,
+    /// The one chosen.
+    chosen: Option<usize>,
+}
+
+/// A new connection in the making.
+#[derive(Debug)]
+pub(super) struct New {
+    pub(super) id: u128,
+    pub(super) identity: Identity,
+    pub(super) offer: Offer,
+    /// How a simple client wants to be served, if it is one.
+    simple: Result<crate::hub::core::RawMode, String>,
+    /// For the connect handler: the token's claims, the query and the headers.
+    pub(super) claims: serde_json::Map<String, serde_json::Value>,
+    pub(super) query: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
+    dialect: Option<Dialect>,
+}
+
 /// A request that is answered with an HTTP error.
 #[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) status: StatusCode,
-    pub(crate) message: String,
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    message: String,
+    /// The connect handler's own words, to be passed on.
+    body: Option<Vec<u8>>,
 }
 
-fn refuse<T>(status: StatusCode, message: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal {
-        status,
-        message: message.into(),
-    })
-}
-
-/// The query parameters that matter here; of repeated ones the last counts.
-#[derive(Default)]
-struct Query {
-    hub: Option<String>,
-    access_token: Option<String>,
-    connection_id: String,
-    reconnection_token: String,
-}
-
-impl Query {
-    fn read(query: &str) -> Self {
-        let mut result = Query::default();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            match name.as_ref() {
-                "hub" => result.hub = Some(value.into_owned()),
-                "access_token" => result.access_token = Some(value.into_owned()),
-                "awps_connection_id" => result.connection_id = value.into_owned(),
-                "awps_reconnection_token" => result.reconnection_token = value.into_owned(),
-                _ => {}
-            }
+impl Refusal {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Refusal {
+            status,
+            message: message.into(),
+            body: None,
         }
-        result
+    }
+
+    /// The connect handler's refusal.
+    pub(super) fn of_handler(status: StatusCode, body: Vec<u8>) -> Self {
+        Refusal {
+            status,
+            message: String::new(),
+            body: Some(body),
+        }
+    }
+
+    pub(super) fn into_reply(self) -> Reply {
+        let mut reply = match self.body {
+            Some(body) => typed(self.status, "text/plain; charset=utf-8", body.into()),
+            None => error(self.status, &self.message),
+        };
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            let headers = reply.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        reply
     }
 }
 
-/// Judges a request; with an admission comes the 101 to send.
+pub(super) fn refuse<T>(status: StatusCode, message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(status, message))
+}
+
+/// Judges a request by itself.
 ///
 /// # Errors
-/// 404 no such path or hub name, 400 no upgrade or nothing to speak, 401 bad token.
-pub(crate) fn admit<B>(
-    request: &Request<B>,
-    config: &HubConfig,
-) -> Result<(Admission, Response<()>), Refusal> {
+/// 404 no such path or hub name, 400 no upgrade or a bad query, 401 bad token.
+pub(super) fn judge<B>(request: &Request<B>, config: &HubConfig) -> Result<Candidate, Refusal> {
     let query = Query::read(request.uri().query().unwrap_or_default());
     let hub = hub_name(request.uri().path(), query.hub.as_deref())?;
-    let accept = websocket_accept(request.headers())?;
-    let (offered, subprotocol) = negotiate(request.headers())?;
-    let admission = if query.connection_id.is_empty() {
-        Admission::New {
-            identity: identify(request.headers(), hub, &query, config)?,
-            subprotocol,
-        }
-    } else {
+    let headers = request.headers();
+    let offer = Offer::read(headers)?;
+    if !query.connection_id.is_empty() {
         // An access token that comes along is ignored: it may have expired meanwhile.
-        Admission::Recover {
+        return Ok(Candidate::Recover {
+            offer: offer.choose_known(),
             connection_id: query.connection_id,
             token: query.reconnection_token,
+        });
+    }
+    let (identity, claims) = identify(headers, hub, &query, config)?;
+    let simple = query.simple_mode();
+    Ok(Candidate::New(Box::new(New {
+        id: 0,
+        identity,
+        offer,
+        simple,
+        claims,
+        query: query.others,
+        headers: shown_headers(headers),
+        dialect: None,
+    })))
+}
+
+/// The headers that the connect handler is shown: not the token.
+fn shown_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .filter(|(name, _)| *name != header::AUTHORIZATION)
+        .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+        .collect()
+}
+
+impl Offer {
+    fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+        Ok(Offer {
+            accept: websocket_accept(headers)?,
+            subprotocols: list(headers, header::SEC_WEBSOCKET_PROTOCOL).collect(),
+            chosen: None,
+        })
+    }
+
+    /// The first subprotocol offered that is served here, as the official emulator chooses.
+    fn choose_known(mut self) -> Self {
+        self.chosen = self
+            .subprotocols
+            .iter()
+            .position(|name| Subprotocol::from_name(name).is_some());
+        self
+    }
+
+    pub(super) fn subprotocols(&self) -> &[String] {
+        &self.subprotocols
+    }
+}
+
+impl New {
+    /// The connect handler chose a subprotocol; whether it had been offered.
+    pub(super) fn choose(&mut self, name: &str) -> bool {
+        let names = &self.offer.subprotocols;
+        self.offer.chosen = names.iter().position(|it| it.eq_ignore_ascii_case(name));
+        self.offer.chosen.is_some()
+    }
+
+    /// Decides what the connection speaks.
+    ///
+    /// # Errors
+    /// A simple client with a bad query.
+    pub(super) fn settle(&mut self) -> Result<(), Refusal> {
+        if self.offer.chosen.is_none() {
+            let names = &self.offer.subprotocols;
+            self.offer.chosen = names
+                .iter()
+                .position(|name| Subprotocol::from_name(name).is_some());
         }
+        let known = self
+            .offer
+            .chosen
+            .and_then(|at| Subprotocol::from_name(&self.offer.subprotocols[at]));
+        self.dialect = Some(match known {
+            Some(subprotocol) => Dialect::Known(subprotocol),
+            None => match &self.simple {
+                Ok(mode) => Dialect::Raw(Box::new(mode.clone())),
+                Err(why) => return refuse(StatusCode::BAD_REQUEST, why.clone()),
+            },
+        });
+        Ok(())
+    }
+}
+
+impl Candidate {
+    pub(super) fn into_admission(self) -> Admission {
+        match self {
+            Candidate::New(new) => Admission::New {
+                id: new.id,
+                identity: Box::new(new.identity),
+                dialect: new
+                    .dialect
+                    .unwrap_or(Dialect::Raw(Box::new(crate::hub::core::RawMode::SendEvent))),
+            },
+            Candidate::Recover {
+                connection_id,
+                token,
+                ..
+            } => Admission::Recover {
+                connection_id,
+                token,
+            },
+        }
+    }
+}
+
+/// The 101 that goes with an accepted request.
+pub(super) fn upgrade_response(candidate: &Candidate) -> Response<()> {
+    let offer = match candidate {
+        Candidate::New(new) => &new.offer,
+        Candidate::Recover { offer, .. } => offer,
     };
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, offer.accept.clone());
     // The client's own spelling: some compare it letter by letter.
-    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, offered);
-    Ok((admission, response))
+    if let Some(name) = offer
+        .chosen
+        .and_then(|at| HeaderValue::from_str(&offer.subprotocols[at]).ok())
+    {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, name);
+    }
+    response
 }
 
-/// The hub's name from the path or, on the bare path, from the query.
-fn hub_name(path: &str, query: Option<&str>) -> Result<String, Refusal> {
-    let path = path.trim_end_matches('/');
-    let name = if path == "/client" {
-        match query {
-            Some(name) => name.to_owned(),
-            None => return refuse(StatusCode::NOT_FOUND, "no hub named; use /client/hubs/HUB"),
-        }
-    } else if let Some(name) = path.strip_prefix("/client/hubs/") {
-        percent_decode_str(name).decode_utf8_lossy().into_owned()
-    } else {
-        return refuse(
-            StatusCode::NOT_FOUND,
-            "no such path; clients connect to /client/hubs/HUB",
-        );
-    };
-    let is_name = name.len() <= 128
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_`,.[]".contains(&byte));
-    if !is_name {
-        return refuse(
-            StatusCode::NOT_FOUND,
-            "no such hub: a hub's name is a letter followed by at most 127 letters, digits or _`,.[]",
-        );
-    }
-    Ok(name)
+/// The items of a header that is a comma-separated list, over all its lines.
+fn list(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = String> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|part| part.trim().to_owned())
+        .filter(|part| !part.is_empty())
 }
 
 fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
-    let has = |name, token: &str| {
-        headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|part| part.trim().eq_ignore_ascii_case(token))
-    };
+    let has = |name, token: &str| list(headers, name).any(|part| part.eq_ignore_ascii_case(token));
     if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
         return refuse(StatusCode::BAD_REQUEST, "not a WebSocket upgrade request");
     }
@@ -161,33 +283,28 @@ fn websocket_accept(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
     }
 }
 
-/// The first subprotocol offered that is served here, as the official emulator chooses,
-/// and the client's spelling of it.
-fn negotiate(headers: &HeaderMap) -> Result<(HeaderValue, Subprotocol), Refusal> {
-    headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .find_map(|name| {
-            let subprotocol = Subprotocol::from_name(name).filter(|it| !it.is_binary())?;
-            Some((HeaderValue::from_str(name).ok()?, subprotocol))
-        })
-        .map_or_else(
-            || {
-                refuse(
-                    StatusCode::BAD_REQUEST,
-                    format!(
-                        "Sec-WebSocket-Protocol offers nothing that this hub speaks; offer {} or {}",
-                        Subprotocol::JsonReliable.name(),
-                        Subprotocol::Json.name()
-                    ),
-                )
-            },
-            Ok,
-        )
+/// The bearer token of a request.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+        .filter(|token| !token.is_empty())
 }
+
+/// The Host header: what the client calls this hub.
+pub(super) fn host(headers: &HeaderMap) -> &str {
+    headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default()
+}
+
+type ClaimMap = serde_json::Map<String, serde_json::Value>;
 
 /// Who connects: by its token, which is checked when the hub has a key.
 fn identify(
@@ -195,43 +312,34 @@ fn identify(
     hub: String,
     query: &Query,
     config: &HubConfig,
-) -> Result<Identity, Refusal> {
-    let bearer = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then_some(token.trim())
-        });
+) -> Result<(Identity, ClaimMap), Refusal> {
     let token = query
         .access_token
         .as_deref()
-        .or(bearer)
-        .filter(|token| !token.is_empty());
+        .filter(|token| !token.is_empty())
+        .or_else(|| bearer(headers));
     let claims = match (token, &config.access_key) {
         (None, None) => {
-            return Ok(Identity {
+            let identity = Identity {
                 hub,
                 user: None,
                 permissions: Permissions::all(),
+                state: None,
                 groups: Vec::new(),
-            });
+            };
+            return Ok((identity, ClaimMap::new()));
         }
         (None, Some(_)) => Err("no access token; give it as access_token=... or as a bearer token"),
         (Some(token), None) => access_token::unverified(token),
         (Some(token), Some(key)) => {
-            let host = headers
-                .get(header::HOST)
-                .and_then(|host| host.to_str().ok())
-                .unwrap_or_default();
             let key = key.expose_secret().as_bytes();
-            access_token::verified(token, key, host, &hub, config.clock.unix_now())
+            let now = config.clock.unix_now();
+            access_token::verified(token, key, host(headers), &hub, now)
         }
     };
+    let map = token.map(access_token::claim_map).unwrap_or_default();
     match claims {
-        Ok(claims) => identity(hub, claims),
+        Ok(claims) => Ok((identity(hub, claims)?, map)),
         Err(message) => refuse(StatusCode::UNAUTHORIZED, message),
     }
 }
@@ -250,6 +358,7 @@ fn identity(hub: String, claims: Claims) -> Result<Identity, Refusal> {
         hub,
         user: claims.sub,
         permissions: Permissions::from_roles(roles.iter().map(String::as_str)),
+        state: None,
         groups,
     })
 }

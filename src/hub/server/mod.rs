@@ -7,9 +7,18 @@
 
 mod accept;
 mod access_token;
+mod admin;
+mod answer;
 mod connection;
 mod handshake;
 mod inbound;
+mod io;
+mod metrics;
+mod query;
+mod rest;
 mod shell;
+mod tls;
+mod upstream;
 
 pub(crate) use shell::{Control, serve};
+pub(crate) use tls::acceptor;

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
+use tokio_rustls::TlsAcceptor;
 
+use super::upstream::{self, Upstream};
 use crate::base::{Clock, Time};
 use crate::hub::config::HubConfig;
+use crate::hub::core::events::Call;
 use crate::hub::core::{Core, Key, Out, Settings};
 use crate::hub::truth::Truth;
 
@@ -75,15 +78,20 @@ pub(crate) struct Shell {
     dirty: RefCell<Vec<Key>>,
     armed: Cell<Time>,
     rearm: Notify,
+    /// The event handlers' client, if events go upstream.
+    pub(crate) upstream: Option<Rc<Upstream>>,
+    /// Itself, for the tasks it starts.
+    weak: Weak<Shell>,
 }
 
 impl Shell {
-    fn new(config: HubConfig) -> Self {
+    fn new(config: HubConfig, upstream: Option<Upstream>, weak: Weak<Shell>) -> Self {
         let core = Core::new(Settings {
             seed: config.seed,
             faults: config.faults.clone(),
             recovery_window: config.recovery_window,
             handler: config.event_handler,
+            upstream: upstream.is_some(),
             access_key: config.access_key.clone(),
             start: config.clock.now(),
         });
@@ -99,6 +107,8 @@ impl Shell {
             dirty: RefCell::new(Vec::new()),
             armed: Cell::new(Time::MAX),
             rearm: Notify::new(),
+            upstream: upstream.map(Rc::new),
+            weak,
         }
     }
 
@@ -158,8 +168,14 @@ impl Shell {
     /// transports concerned (but for `except`, which looks by itself) and the timer task.
     pub(crate) fn after_core(&self, except: Option<Key>) {
         let mut dirty = self.dirty.borrow_mut();
+        let mut calls = Vec::new();
         let deadline = {
             let mut core = self.core.borrow_mut();
+            if core.take_restart() {
+                core.restart();
+                self.restarted.notify_waiters();
+            }
+            core.take_calls(&mut calls);
             core.take_dirty(&mut dirty);
             core.next_deadline()
         };
@@ -175,6 +191,20 @@ impl Shell {
         }
         if deadline.is_some_and(|deadline| deadline < self.armed.get()) {
             self.rearm.notify_one();
+        }
+        if let (Some(upstream), Some(shell)) = (&self.upstream, self.weak.upgrade()) {
+            for call in calls {
+                tokio::task::spawn_local(make_call(shell.clone(), upstream.clone(), call));
+            }
+        }
+    }
+
+    /// `http` or `https`, as this hub is reached.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.config.tls.is_some() {
+            "https"
+        } else {
+            "http"
         }
     }
 
@@ -266,10 +296,20 @@ impl Shell {
 }
 
 /// Serves until told to stop; runs in a `LocalSet` on the hub's own thread.
-pub(crate) async fn serve(listener: TcpListener, config: HubConfig, control: &Control) -> Truth {
-    let shell = Rc::new(Shell::new(config));
+pub(crate) async fn serve(
+    listener: TcpListener,
+    config: HubConfig,
+    tls: Option<TlsAcceptor>,
+    control: &Control,
+) -> Truth {
+    let port = listener.local_addr().map_or(0, |addr| addr.port());
+    let upstream = Upstream::new(&config, port).unwrap_or_else(|error| {
+        tracing::error!(%error, "events are not sent upstream");
+        None
+    });
+    let shell = Rc::new_cyclic(|weak| Shell::new(config, upstream, weak.clone()));
     let background = [
-        spawn(super::accept::accept(shell.clone(), listener)),
+        spawn(super::accept::accept(shell.clone(), listener, tls)),
         spawn(shell.clone().run_timers()),
         spawn(shell.clone().keep_alive()),
     ];
@@ -279,6 +319,16 @@ pub(crate) async fn serve(listener: TcpListener, config: HubConfig, control: &Co
     shell.say_goodbye().await;
     background.iter().for_each(|task| task.abort());
     shell.core.borrow().truth().clone()
+}
+
+/// Makes a call upstream and gives the answer to the core.
+async fn make_call(shell: Rc<Shell>, upstream: Rc<Upstream>, mut call: Call) {
+    let answer = upstream::call(&upstream, &call).await;
+    if let Some(ticket) = call.ticket.take() {
+        let now = shell.clock().now();
+        shell.core.borrow_mut().answered(ticket, answer, now);
+        shell.after_core(None);
+    }
 }
 
 fn spawn(task: impl Future<Output = ()> + 'static) -> tokio::task::JoinHandle<()> {

@@ -1,8 +1,9 @@
 //! The protobuf messages of the client protocol, as prost reads and writes them.
 //!
 //! Numbers and types only; [`super`] turns them into the frames of the program. Fields of
-//! newer schemas that hubstorm does not use (metadata, ttl, streams) are left out: prost
-//! passes over them. Source: the official JS protobuf add-on's and emulator's schemas.
+//! still newer schemas are passed over by prost. Source: the official JS protobuf add-on's and emulator's schemas.
+
+use std::collections::BTreeMap;
 
 /// Client to hub.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -37,6 +38,21 @@ pub(super) struct SendToGroup {
     pub(super) data: Option<MessageData>,
     #[prost(bool, optional, tag = "4")]
     pub(super) no_echo: Option<bool>,
+    #[prost(uint32, optional, tag = "5")]
+    pub(super) ttl_seconds: Option<u32>,
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub(super) metadata: BTreeMap<String, String>,
+    #[prost(message, optional, tag = "7")]
+    pub(super) stream: Option<Stream>,
+}
+
+/// Present on a send that opens a stream.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Stream {
+    #[prost(string, tag = "1")]
+    pub(super) stream_id: String,
+    #[prost(uint32, optional, tag = "2")]
+    pub(super) idle_timeout_ms: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -47,6 +63,8 @@ pub(super) struct Event {
     pub(super) data: Option<MessageData>,
     #[prost(uint64, optional, tag = "3")]
     pub(super) ack_id: Option<u64>,
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub(super) metadata: BTreeMap<String, String>,
 }
 
 /// A join or a leave.
@@ -115,6 +133,8 @@ pub(super) struct DataMessage {
     pub(super) data: Option<MessageData>,
     #[prost(uint64, optional, tag = "4")]
     pub(super) sequence_id: Option<u64>,
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub(super) metadata: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -295,7 +295,7 @@ proptest! {
     ) {
         let from = MessageFrom::Group { group: group.clone().into(), from_user_id: None };
         let mut body = Vec::new();
-        message_body(&from, &data, &mut body);
+        message_body(&from, &data, Metadata::EMPTY, &mut body);
         let mut shared = Vec::new();
         message_frame(sequence.map(SequenceId), &body, &mut shared);
         let whole = DownstreamMessage {
@@ -304,6 +304,7 @@ proptest! {
                 group: Some(group),
                 data: Some(message_data(&data)),
                 sequence_id: sequence,
+                metadata: BTreeMap::new(),
             })),
         };
         prop_assert_eq!(shared, whole.encode_to_vec());

@@ -333,7 +333,10 @@ fn recoveries_that_forget_groups_lie_about_the_id_or_are_denied() {
 
 #[test]
 fn every_fault_is_exercised_above() {
-    let text = include_str!("faults.rs");
+    let text = concat!(
+        include_str!("faults.rs"),
+        include_str!("connection_faults.rs")
+    );
     for kind in FaultKind::ALL {
         assert!(
             text.contains(&format!("\"{}", kind.name())),

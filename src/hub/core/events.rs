@@ -1,0 +1,379 @@
+//! User events: to nobody, to the built-in echo, or upstream, and what comes back.
+//!
+//! Calls upstream leave the core as [`Call`]s that the shell carries out; the answer comes
+//! back through [`Core::answered`]. The events of one connection go one after another.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::arena::Key;
+use super::message::Message;
+use super::outbox::{End, Nack, Out};
+use super::requests::Source;
+use super::sessions::connection_text;
+use super::state::{Core, Session};
+use crate::base::{AckId, Time};
+use crate::hub::config::EventHandler;
+use crate::wire::{Data, MessageFrom, Metadata, Subprotocol, close, json};
+
+const BAD_EVENT: &Nack = &Nack {
+    name: "BadRequest",
+    message: "an event name is a letter followed by at most 127 letters, digits, '_', '.' or '-'",
+};
+const NO_HANDLER: &Nack = &Nack {
+    name: "InternalServerError",
+    message: "no event handler takes this event",
+};
+const HANDLER_FAILED: &Nack = &Nack {
+    name: "InternalServerError",
+    message: "the event handler failed",
+};
+const TOO_MANY: &Nack = &Nack {
+    name: "InternalServerError",
+    message: "too many events of this connection wait for the event handler",
+};
+/// Events of one connection that may wait for the handler; more are refused.
+pub(crate) const WAITING_EVENTS_MAX: usize = 1000;
+
+/// A user event.
+pub(crate) struct Event<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) data: &'a Data<'a>,
+    pub(crate) metadata: &'a Metadata,
+    pub(crate) reply: Reply,
+}
+
+/// How the sender of an event wants to hear of its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Reply {
+    /// An ack, if there is an id; a message with the handler's answer before it.
+    Ack(Option<AckId>),
+    /// An `invokeResponse` with the handler's answer.
+    Invocation(Box<str>),
+    /// A simple client: the answer's payload, or close 1011.
+    Simple,
+}
+
+/// What a call upstream is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum CallKind {
+    Connected,
+    Disconnected { reason: Box<str> },
+    User { name: Box<str> },
+}
+
+/// The connection that a call upstream speaks of.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) id: u128,
+    pub(crate) hub: Rc<str>,
+    pub(crate) user: Option<Rc<str>>,
+    pub(crate) subprotocol: Option<Subprotocol>,
+    /// What the handler wants to be reminded of.
+    pub(crate) state: Option<Box<str>>,
+    /// The call's number on this connection; `connect` had 0.
+    pub(crate) number: u64,
+}
+
+/// A call that the shell shall make.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) kind: CallKind,
+    pub(crate) caller: Caller,
+    pub(crate) data: Data<'static>,
+    pub(crate) metadata: Metadata,
+    /// Whom to give the answer to; `None`: it does not matter.
+    pub(crate) ticket: Option<Ticket>,
+}
+
+/// Who waits for a call's answer.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    from: Source,
+    reply: Option<Reply>,
+}
+
+/// What the handler answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) data: Option<Data<'static>>,
+    pub(crate) state: Option<Box<str>>,
+}
+
+/// What a session needs to have its events handled upstream.
+#[derive(Default)]
+pub(crate) struct Handled {
+    pub(crate) state: Option<Box<str>>,
+    calls: u64,
+    running: bool,
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    from: Source,
+    name: Box<str>,
+    data: Data<'static>,
+    metadata: Metadata,
+    reply: Reply,
+}
+
+/// Event names. Source: the official emulator.
+fn is_event_name(name: &str) -> bool {
+    name.len() <= 128
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+impl Core {
+    /// A user event, for whoever handles events here.
+    pub(super) fn event(&mut self, from: Source, event: &Event<'_>) {
+        if let Reply::Ack(ack_id) = event.reply {
+            let named = is_event_name(event.name).then_some(()).ok_or(BAD_EVENT);
+            if self.is_answered(from, ack_id, named, true) {
+                return;
+            }
+        } else if !is_event_name(event.name) {
+            self.truth.bad_requests += 1;
+            self.failed(from, &event.reply, BAD_EVENT);
+            return;
+        }
+        if self.settings.upstream {
+            self.queue_event(from, event);
+            return;
+        }
+        match self.settings.handler {
+            EventHandler::None => {
+                self.truth.events_unhandled += 1;
+                self.failed(from, &event.reply, NO_HANDLER);
+            }
+            EventHandler::Echo => {
+                let answer = Some(event.data.reborrow());
+                self.executed(from, &event.reply, answer);
+            }
+        }
+    }
+
+    fn queue_event(&mut self, from: Source, event: &Event<'_>) {
+        let Some(handled) = self.handled(from.session) else {
+            return;
+        };
+        if handled.waiting.len() >= WAITING_EVENTS_MAX {
+            self.truth.events_unhandled += 1;
+            self.failed(from, &event.reply, TOO_MANY);
+            return;
+        }
+        handled.waiting.push_back(Waiting {
+            from,
+            name: event.name.into(),
+            data: event.data.reborrow().into_owned(),
+            metadata: event.metadata.clone(),
+            reply: event.reply.clone(),
+        });
+        self.call_next(from.session);
+    }
+
+    fn handled(&mut self, session: Key) -> Option<&mut Handled> {
+        let session = self.sessions.get_mut(session)?;
+        Some(session.handled.get_or_insert_default())
+    }
+
+    /// Hands the next waiting event of a session to the shell, unless one is under way.
+    fn call_next(&mut self, key: Key) {
+        let Some(handled) = self.handled(key).filter(|handled| !handled.running) else {
+            return;
+        };
+        let Some(next) = handled.waiting.pop_front() else {
+            return;
+        };
+        handled.running = true;
+        let ticket = Ticket {
+            from: next.from,
+            reply: Some(next.reply),
+        };
+        let kind = CallKind::User { name: next.name };
+        self.call(key, kind, next.data, next.metadata, Some(ticket));
+    }
+
+    fn call(
+        &mut self,
+        key: Key,
+        kind: CallKind,
+        data: Data<'static>,
+        metadata: Metadata,
+        ticket: Option<Ticket>,
+    ) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let caller = caller(session, self.groups.hub_name(session.hub));
+        self.calls.push(Call {
+            kind,
+            caller,
+            data,
+            metadata,
+            ticket,
+        });
+    }
+
+    /// Tells the handler that a session has begun; its other events wait for that.
+    pub(super) fn tell_connected(&mut self, key: Key, link: Key, state: Option<Box<str>>) {
+        if !self.settings.upstream {
+            return;
+        }
+        if let Some(handled) = self.handled(key) {
+            handled.state = state;
+            handled.running = true;
+            let ticket = Ticket {
+                from: Source { link, session: key },
+                reply: None,
+            };
+            let data = Data::Json("{}".into());
+            self.call(
+                key,
+                CallKind::Connected,
+                data,
+                Metadata::default(),
+                Some(ticket),
+            );
+        }
+    }
+
+    /// Tells the handler that a session is over.
+    pub(super) fn tell_disconnected(&mut self, key: Key, reason: &str) {
+        if self.settings.upstream {
+            let body = serde_json::json!({ "reason": reason }).to_string();
+            let kind = CallKind::Disconnected {
+                reason: reason.into(),
+            };
+            self.call(
+                key,
+                kind,
+                Data::Json(body.into()),
+                Metadata::default(),
+                None,
+            );
+        }
+    }
+
+    /// Moves the calls that wait to be made into `calls`.
+    pub(crate) fn take_calls(&mut self, calls: &mut Vec<Call>) {
+        calls.append(&mut self.calls);
+    }
+
+    /// The handler has answered a call, or failed.
+    pub(crate) fn answered(&mut self, ticket: Ticket, answer: Result<Answer, ()>, now: Time) {
+        self.now = now;
+        let Ticket { from, reply } = ticket;
+        let Some(handled) = self.handled(from.session) else {
+            return;
+        };
+        handled.running = false;
+        match (answer, reply) {
+            (Ok(answer), reply) => {
+                if answer.state.is_some() {
+                    handled.state = answer.state;
+                }
+                if let Some(reply) = reply {
+                    self.truth.events_handled += 1;
+                    self.executed(from, &reply, answer.data);
+                }
+            }
+            (Err(()), Some(reply)) => {
+                self.truth.events_failed += 1;
+                self.failed(from, &reply, HANDLER_FAILED);
+            }
+            (Err(()), None) => self.truth.events_failed += 1,
+        }
+        self.call_next(from.session);
+        self.end_overflowed();
+    }
+
+    /// The event was executed: the answer goes out before the ack.
+    fn executed(&mut self, from: Source, reply: &Reply, answer: Option<Data<'_>>) {
+        match reply {
+            Reply::Ack(ack_id) => {
+                self.send_server_message(from.session, answer);
+                self.succeed(from, *ack_id);
+            }
+            Reply::Simple => self.send_server_message(from.session, answer),
+            Reply::Invocation(id) => {
+                let mut text = Vec::new();
+                text.extend_from_slice(b"{\"type\":\"invokeResponse\",\"invocationId\":");
+                json::write_string(&mut text, id);
+                text.extend_from_slice(b",\"success\":true");
+                if let Some(data) = &answer {
+                    json::write_data(&mut text, data);
+                }
+                text.push(b'}');
+                self.send_json(from.link, text);
+            }
+        }
+    }
+
+    fn send_server_message(&mut self, session: Key, data: Option<Data<'_>>) {
+        if let Some(data) = data {
+            let mut message = Message::new(MessageFrom::Server, data, Metadata::EMPTY, Time::MAX);
+            self.deliver(session, &mut message);
+        }
+    }
+
+    /// The event was not executed.
+    fn failed(&mut self, from: Source, reply: &Reply, nack: &'static Nack) {
+        match reply {
+            Reply::Ack(ack_id) => self.nack(from, *ack_id, nack),
+            Reply::Simple => {
+                self.remove_session(from.session, nack.message);
+                let end = End::Close {
+                    code: close::INTERNAL,
+                    reason: nack.message.into(),
+                };
+                self.end_link(from.link, end);
+            }
+            Reply::Invocation(id) => {
+                let frame = serde_json::json!({
+                    "type": "invokeResponse", "invocationId": id, "success": false,
+                    "error": {"name": nack.name, "message": nack.message},
+                });
+                self.send_json(from.link, frame.to_string().into_bytes());
+            }
+        }
+    }
+
+    /// Queues a JSON frame, to clients that speak JSON.
+    pub(super) fn send_json(&mut self, link: Key, text: Vec<u8>) {
+        let is_json = self
+            .links
+            .get(link)
+            .is_some_and(|link| link.outbox.encoding() == super::message::Encoding::Json);
+        if is_json {
+            let frame = Out::Frame {
+                binary: false,
+                bytes: text.into(),
+            };
+            self.send(link, frame);
+        }
+    }
+}
+
+/// Who a call is about; counts the call.
+fn caller(session: &mut Session, hub: Rc<str>) -> Caller {
+    let handled = session.handled.get_or_insert_default();
+    handled.calls += 1;
+    Caller {
+        id: session.id,
+        hub,
+        user: session.user.clone(),
+        subprotocol: session.dialect.subprotocol(),
+        state: handled.state.clone(),
+        number: handled.calls,
+    }
+}
+
+impl Caller {
+    /// The connectionId.
+    pub(crate) fn connection(&self) -> String {
+        connection_text(self.id)
+    }
+}
