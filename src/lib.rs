@@ -26,3 +26,8 @@ pub mod sdk;
 pub mod transport;
 pub mod verify;
 pub mod wire;
+
+// Needs both sides' private parts, and no file of `src` may import both.
+#[cfg(test)]
+#[path = "../tests/world/mod.rs"]
+mod world;

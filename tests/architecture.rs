@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("transport", &["base", "wire"], &["rand"]),
     (
         "scenario",
-        &["base", "wire", "payload", "verify"],
+        &["base", "wire", "payload", "protocol", "verify"],
         &["tokio", "actix", "awc", "clap"],
     ),
     ("chaos", &["base", "scenario"], &["tokio", "actix", "awc"]),

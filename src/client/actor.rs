@@ -387,7 +387,7 @@ impl Client {
             } => shared.recovery_url(self.me.slot, connection_id, token),
         };
         self.link
-            .dial(&shared, url, shared.sessions[self.me.pool].subprotocol);
+            .dial(&shared, url, &shared.scenario.pools[self.me.pool].client);
     }
 }
 

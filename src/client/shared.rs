@@ -17,11 +17,6 @@ use crate::transport::{ClientIdentity, Dialer, ReadBuffer, Target, TlsError, Tls
 use crate::verify::Shard;
 use crate::wire::Subprotocol;
 
-/// How long a dial may take altogether. Also bounds a dial made for a recovery, which the
-/// official clients leave unbounded.
-pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
-/// Lifetime asked for tokens: the official service SDKs' default.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 /// Notes kept for the coordinator between two reports; more are counted and dropped.
 const NOTES_MAX: usize = 256;
 
@@ -124,7 +119,7 @@ impl Shared {
             sessions: scenario
                 .pools
                 .iter()
-                .map(|pool| Arc::new(SessionConfig::spec(pool.protocol)))
+                .map(|pool| Arc::new(pool.client.session.clone()))
                 .collect(),
             groups,
             group_ids,
@@ -149,17 +144,15 @@ impl Shared {
     /// A fresh URL for a new connection of `slot`; an `expired` token when a fault asks.
     pub(super) fn connect_url(&self, slot: Slot, expired: bool) -> SecretString {
         let now = self.clock.unix_now();
+        let client = &self.scenario.pools[self.scenario.pool_of(slot)].client;
         let identity = ClientIdentity {
-            user_id: Some(user_id(slot)),
-            roles: vec![
-                "webpubsub.joinLeaveGroup".into(),
-                "webpubsub.sendToGroup".into(),
-            ],
+            user_id: client.user_ids.then(|| user_id(slot)),
+            roles: client.roles.clone(),
             groups: Vec::new(),
             lifetime: if expired {
                 Duration::ZERO
             } else {
-                TOKEN_LIFETIME
+                client.token_lifetime
             },
         };
         // Hubs grant five minutes of clock skew; an hour ago is expired for all of them.

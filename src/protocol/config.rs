@@ -108,6 +108,16 @@ pub struct Rejoin {
     pub on_recovery: bool,
 }
 
+impl Rejoin {
+    /// All groups at once, retried.
+    pub const AT_ONCE: Rejoin = Rejoin {
+        retries: true,
+        one_by_one: false,
+        after: Duration::ZERO,
+        on_recovery: false,
+    };
+}
+
 /// How a silent transport is noticed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Liveness {
@@ -220,12 +230,7 @@ impl SessionConfig {
                 backoff: exponential(Duration::from_secs(1), Duration::from_secs(5)),
                 attempts: None,
                 retry_start: true,
-                rejoin: Some(Rejoin {
-                    retries: true,
-                    one_by_one: false,
-                    after: Duration::ZERO,
-                    on_recovery: false,
-                }),
+                rejoin: Some(Rejoin::AT_ONCE),
                 connected_within: Duration::from_secs(15),
             },
             liveness: Liveness::Probe {

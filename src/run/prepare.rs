@@ -273,7 +273,8 @@ fn verify_plan(
             .filter(|publish| !matches!(publish.to, Destination::Event(_)));
         for slot in pool.slots() {
             slots.push(verify::SlotPlan {
-                user_id: target.mints_tokens().then(|| user_id(Slot(slot)).into()),
+                user_id: (target.mints_tokens() && pool.client.user_ids)
+                    .then(|| user_id(Slot(slot)).into()),
                 reliable: pool.protocol.is_reliable(),
                 no_echo: publish.is_some_and(|publish| publish.no_echo),
                 data_type: publish.map(|publish| publish.payload.data_type),

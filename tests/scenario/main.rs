@@ -2,6 +2,7 @@
 //! named with its place.
 
 mod broken;
+mod client;
 mod flags;
 mod right;
 mod secrets;

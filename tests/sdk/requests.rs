@@ -3,29 +3,36 @@
 use std::future::IntoFuture as _;
 use std::time::Duration;
 
-use hubstorm::sdk::{Data, Event, RequestError};
+use hubstorm::sdk::{Client, Data, Event, RequestError, Subprotocol};
 use serde_json::json;
 
-use super::rig::{connect, hub, hub_with, text, wait_for};
+use super::rig::{connect, hub, hub_with, open, text, wait_for};
 
 #[tokio::test]
-async fn every_type_of_payload_arrives_as_it_was_sent() {
+async fn every_type_of_payload_arrives_as_it_was_sent_over_every_subprotocol() {
     let hub = hub();
-    let (client, mut events) = connect(hub.addr()).await;
-    client.join("g").await.unwrap();
-    for data in [
-        Data::from("text"),
-        Data::from(json!({"a": [1, 2]})),
-        Data::from(vec![0u8, 255]),
-    ] {
-        client.send_to_group("g", data.clone()).await.unwrap();
-        let (got, sequence) = wait_for(&mut events, |event| match event {
-            Event::GroupMessage(message) => Some((message.data.clone(), message.sequence_id)),
-            _ => None,
-        })
-        .await;
-        assert_eq!(*got, data);
-        assert!(sequence.is_some());
+    for subprotocol in Subprotocol::ALL {
+        let (client, mut events) = Client::builder(open(hub.addr()))
+            .subprotocol(subprotocol)
+            .connect()
+            .await
+            .unwrap();
+        client.join("g").await.unwrap();
+        for data in [
+            Data::from("text"),
+            Data::from(json!({"a": [1, 2]})),
+            Data::from(vec![0u8, 255]),
+        ] {
+            client.send_to_group("g", data.clone()).await.unwrap();
+            let (got, sequence) = wait_for(&mut events, |event| match event {
+                Event::GroupMessage(message) => Some((message.data.clone(), message.sequence_id)),
+                _ => None,
+            })
+            .await;
+            assert_eq!(*got, data, "{subprotocol}");
+            assert_eq!(sequence.is_some(), subprotocol.is_reliable());
+        }
+        client.stop().await;
     }
 }
 

@@ -46,6 +46,7 @@ pub(in crate::report) fn scenario() -> Scenario {
             join: 1,
         },
         publish: None,
+        client: crate::scenario::ClientSpec::of(Default::default(), Subprotocol::JsonReliable),
     };
     let mut talkers = pool("talkers", 0);
     talkers.publish = Some(Publish {

@@ -5,6 +5,7 @@
 //! shows them all. Read `scenario` first.
 
 pub(super) mod chaos;
+mod client;
 pub(super) mod groups;
 pub(super) mod pools;
 pub(super) mod publish;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::client;
 use super::groups::{self, Groups};
 use super::publish;
 use super::scenario::Verify;
@@ -13,7 +14,9 @@ use crate::scenario::read::source::{Mistakes, Place};
 use crate::scenario::read::tree::Entry;
 use crate::wire::Subprotocol;
 
-const KEYS: [&str; 5] = ["clients", "protocol", "connect", "groups", "publish"];
+const KEYS: [&str; 6] = [
+    "clients", "protocol", "connect", "groups", "publish", "client",
+];
 /// Clients of one run: slots are numbered in 24 bits.
 pub(super) const CLIENTS_MAX: u64 = 1 << 24;
 /// Pools of one run: each is a label value of every metric.
@@ -151,6 +154,7 @@ fn finish(
             first_slot,
             clients: draft.clients,
             protocol,
+            client: client::read(section, protocol, mistakes),
             connect: connect(section, mistakes),
             publish: publish::read(section, draft.choice.as_ref(), protocol, context, mistakes),
             groups: draft.choice.unwrap_or_default(),
