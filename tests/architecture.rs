@@ -41,7 +41,8 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
         &["base", "generator", "metrics", "scenario", "verify"],
         &["actix", "awc"],
     ),
-    ("hub", &["base", "wire"], &["actix", "awc"]),
+    // awc calls event handlers; the hub serves with hyper.
+    ("hub", &["base", "wire"], &["actix"]),
     (
         "client",
         &[

@@ -263,7 +263,7 @@ impl Shard {
             },
         };
         self.members[member as usize].heard_since_recovery = true;
-        if identity.no_echo && identity.publisher == step.slot {
+        if self.is_spared(step, identity) {
             self.echo(step, identity);
             return false;
         }
@@ -467,9 +467,16 @@ impl Shard {
         self.exercised.add(Property::S3, 1);
     }
 
+    /// A message of the receiver's own of a stream that it is spared: it is owed none of
+    /// them, though some retry may have forgotten to ask.
+    fn is_spared(&self, step: &Step<'_>, identity: &Identity) -> bool {
+        identity.publisher == step.slot
+            && (identity.no_echo || self.plan.slots[step.slot.index()].no_echo)
+    }
+
     /// Whether the receiver has this message, or it is of a kind that no pair holds.
     fn knows(&self, step: &Step<'_>, identity: &Identity) -> bool {
-        if identity.no_echo && identity.publisher == step.slot {
+        if self.is_spared(step, identity) {
             return true;
         }
         let Some(member) = self.receivers[step.index].member(identity.group) else {
@@ -553,7 +560,9 @@ impl Shard {
 
     fn echo(&mut self, step: &Step<'_>, identity: &Identity) {
         self.frames.echo += 1;
-        if identity.epoch == step.epoch {
+        if !identity.no_echo {
+            self.permitted.add(Permitted::EchoByLostOption, 1);
+        } else if identity.epoch == step.epoch {
             self.violations.add(Violation::Echo, 1);
             self.about(step, Some(identity), Violation::Echo, || {
                 "its own message, sent with noEcho on this connection".into()
