@@ -59,7 +59,7 @@ fn differences(found: &Verification, expected: &Verdict) -> Vec<String> {
 #[test]
 fn an_honest_hub_is_never_accused_and_the_oracle_agrees() {
     let mut owed = 0;
-    for seed in seeds(0..150) {
+    for seed in seeds(0..100) {
         for promise in [Promise::Reference, Promise::Published] {
             let config = Config::random(seed, promise, None);
             let (found, expected, _, missing) = run(&config);
@@ -92,7 +92,7 @@ fn a_lying_hub_is_found_as_the_oracle_finds_it() {
     for fault in FAULTS {
         let mut lies = 0;
         let mut named = 0;
-        for seed in seeds(0..25) {
+        for seed in seeds(0..12) {
             for promise in [Promise::Reference, Promise::Published] {
                 let config = Config::random(seed, promise, Some(fault));
                 let (found, expected, model, _) = run(&config);
