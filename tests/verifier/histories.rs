@@ -945,6 +945,20 @@ fn the_same_message_on_the_old_and_the_new_connection_is_permitted() {
         Expect::default()
             .violation(Violation::Duplicated, 1)
             .of(&world.finish());
+
+        // Not even when no record of the first copy is left: it was sent after the join.
+        let mut world = World::joined(promise);
+        warm(&mut world);
+        world.reconnect(3, ConnectionEnd::WindowPassed);
+        world.wait(Duration::from_secs(1));
+        let sent = world.publish_to_all(0);
+        for _ in 0..200 {
+            world.publish_to_all(0);
+        }
+        world.deliver(&sent, 3);
+        Expect::default()
+            .violation(Violation::Duplicated, 1)
+            .of(&world.finish());
     }
 }
 
