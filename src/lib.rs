@@ -1,10 +1,10 @@
 //! hubstorm: load, soak and delivery verification for Azure Web PubSub and every hub that
 //! speaks its client protocol.
 //!
-//! Three parts can be used by themselves: [`protocol`] is the client's session as a state
-//! machine without I/O, [`hub`] an embedded hub with faults on demand, [`verify`] the
-//! streaming verifier. [`run`] puts them together into a load test; ARCHITECTURE.md in the
-//! repository draws the whole.
+//! Four parts can be used by themselves: [`sdk`] is a client library, [`protocol`] the
+//! session under it as a state machine without I/O, [`hub`] an embedded hub with faults on
+//! demand, [`verify`] the streaming verifier. [`run`] puts them together into a load test;
+//! ARCHITECTURE.md in the repository draws the whole.
 
 pub mod base;
 pub mod chaos;
@@ -22,6 +22,12 @@ pub mod protocol;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod sdk;
 pub mod transport;
 pub mod verify;
 pub mod wire;
+
+// Needs both sides' private parts, and no file of `src` may import both.
+#[cfg(test)]
+#[path = "../tests/world/mod.rs"]
+mod world;

@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("transport", &["base", "wire"], &["rand"]),
     (
         "scenario",
-        &["base", "wire", "payload", "verify"],
+        &["base", "wire", "payload", "protocol", "verify"],
         &["tokio", "actix", "awc", "clap"],
     ),
     ("chaos", &["base", "scenario"], &["tokio", "actix", "awc"]),
@@ -41,6 +41,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
         &["base", "generator", "metrics", "scenario", "verify"],
         &["actix", "awc"],
     ),
+    // awc calls event handlers; the hub serves with hyper.
     ("hub", &["base", "wire"], &["actix"]),
     (
         "client",
@@ -57,6 +58,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
         ],
         &["rand"],
     ),
+    ("sdk", &["base", "wire", "protocol", "transport"], &["rand"]),
     (
         "fleet",
         &[

@@ -13,10 +13,10 @@ use actix::{
 use crate::base::{Slot, Time};
 use crate::chaos;
 use crate::protocol::{Dial, Output, Received, Session};
-use crate::transport::Incoming;
+use crate::transport::{Closed, Incoming, Socket};
 use crate::wire::Downstream;
 use crate::wire::close::Close;
-use crate::wire::json;
+use crate::wire::codec::{self, Payload};
 
 use super::events::{Me, Phase};
 use super::faults::{DialFault, Faults};
@@ -267,39 +267,45 @@ impl Client {
             return;
         };
         let shared = me.shared.clone();
+        let subprotocol = shared.sessions[me.pool].subprotocol;
         let mut pongs: Vec<Vec<u8>> = Vec::new();
         // Counted apart from what the verifier is given, so that it can tell a lost frame.
         let mut data_frames = 0;
         let mut goodbye = None;
-        let closed = {
+        let ended = {
             let mut read = shared.read.borrow_mut();
             socket.poll_read(cx, &mut read, &mut |incoming| {
                 let now = shared.clock.now();
-                match incoming {
-                    Incoming::Text(text) => match json::decode_downstream(text) {
-                        Ok(frame) => {
-                            let listening = session.has_transport();
-                            data_frames +=
-                                u64::from(listening && matches!(frame, Downstream::Data(_)));
-                            me.note(&frame);
-                            let received = session.handle_frame(now, frame);
-                            // The verifier must know of a recovery before its first frame.
-                            drain_events(session, me, now);
-                            if let Received::Data { message, fresh } = received {
-                                me.data(&message, fresh, now);
-                            }
-                        }
-                        Err(error) => session.handle_bad_frame(now, &error.to_string()),
-                    },
-                    Incoming::Binary(_) => {
-                        session.handle_bad_frame(now, "binary frame on a JSON subprotocol")
-                    }
+                let payload = match incoming {
+                    Incoming::Text(text) => Payload::Text(text),
+                    Incoming::Binary(bytes) => Payload::Binary(bytes),
                     Incoming::Ping(bytes) => {
                         session.handle_activity(now);
                         pongs.push(bytes.to_vec());
+                        return ControlFlow::Continue(());
                     }
-                    Incoming::Pong(_) => session.handle_activity(now),
-                    Incoming::Close(close) => goodbye = Some(close),
+                    Incoming::Pong(_) => {
+                        session.handle_activity(now);
+                        return ControlFlow::Continue(());
+                    }
+                    Incoming::Close(close) => {
+                        goodbye = Some(close);
+                        return ControlFlow::Continue(());
+                    }
+                };
+                match codec::decode_downstream(subprotocol, payload) {
+                    Ok(frame) => {
+                        let listening = session.has_transport();
+                        data_frames += u64::from(listening && matches!(frame, Downstream::Data(_)));
+                        me.note(&frame);
+                        let received = session.handle_frame(now, frame);
+                        // The verifier must know of a recovery before its first frame.
+                        drain_events(session, me, now);
+                        if let Received::Data { message, fresh } = received {
+                            me.data(&message, fresh, now);
+                        }
+                    }
+                    Err(error) => session.handle_bad_frame(now, &error.to_string()),
                 }
                 ControlFlow::Continue(())
             })
@@ -312,19 +318,22 @@ impl Client {
             let _ = socket.queue_pong(&bytes);
         }
         // A close frame is the end, and its code decides: how TCP ends afterwards does not.
-        let ended = match (goodbye, closed) {
+        let closed = match (goodbye, ended) {
             (Some(close), _) => {
-                socket.queue_close(&close);
-                // Once: the goodbye may be lost, and the hub does not wait for it.
-                let _ = socket.poll_flush(cx);
+                // The reply to a close frame is the same code. Source: RFC 6455 5.5.1.
+                close_socket(socket, &close);
                 close
             }
-            (None, Poll::Ready(closed)) => closed.to_close(),
+            (None, Poll::Ready(Closed::Violation(violation))) => {
+                close_socket(socket, &Close::with_code(violation.code, ""));
+                Close::without_frame(violation.to_string())
+            }
+            (None, Poll::Ready(ended)) => ended.to_close(),
             (None, Poll::Pending) => return,
         };
         link.socket = None;
         self.session
-            .handle_closed(self.me.shared.clock.now(), ended);
+            .handle_closed(self.me.shared.clock.now(), closed);
     }
 
     fn poll_flush(&mut self, now: Time, cx: &mut TaskContext<'_>) {
@@ -371,6 +380,7 @@ impl Client {
         };
         let shared = me.shared.clone();
         let plan = shared.scenario.pools[me.pool].publish.as_ref();
+        let binary = shared.sessions[me.pool].subprotocol.is_binary();
         let mut any = false;
         while socket.queued_bytes() < UNSENT_MAX {
             let Some(transmit) = session.poll_transmit(now) else {
@@ -392,8 +402,13 @@ impl Client {
             }
             me.numbering
                 .encode(&shared, me.slot, plan, transmit, now, |frame| {
+                    let queued = if binary {
+                        socket.queue_binary(frame)
+                    } else {
+                        socket.queue_text(frame)
+                    };
                     // The bound above is below the socket's own.
-                    if let Err(error) = socket.queue_text(frame) {
+                    if let Err(error) = queued {
                         tracing::warn!(%error, "frame not queued");
                     }
                 });
@@ -406,8 +421,7 @@ impl Client {
         match (close, &mut self.link.socket) {
             // Said on the way out: the rest of the goodbye is the kernel's.
             (Some(close), Some(socket)) => {
-                socket.queue_close(&close);
-                let _ = socket.poll_flush(&mut TaskContext::from_waker(std::task::Waker::noop()));
+                close_socket(socket, &close);
                 self.link.socket = None;
             }
             (None, Some(_)) if self.faults.take_half_open() => self.link.haunt(),
@@ -424,7 +438,8 @@ impl Client {
                     self.me.dialled_at = now;
                     self.me.set_phase(Phase::Connecting);
                 }
-                return self.link.hang(lasts);
+                let client = &shared.scenario.pools[self.me.pool].client;
+                return self.link.hang(lasts, client);
             }
             None => {}
         }
@@ -440,8 +455,14 @@ impl Client {
             } => shared.recovery_url(self.me.slot, connection_id, token),
         };
         self.link
-            .dial(&shared, url, shared.sessions[self.me.pool].subprotocol);
+            .dial(&shared, url, &shared.scenario.pools[self.me.pool].client);
     }
+}
+
+/// Says goodbye, as far as the kernel takes it at once.
+fn close_socket(socket: &mut Socket, close: &Close) {
+    socket.queue_close(close);
+    let _ = socket.poll_flush(&mut TaskContext::from_waker(std::task::Waker::noop()));
 }
 
 /// Hands the session's events on; what asks for the link is left for [`Client::drain`].

@@ -10,10 +10,10 @@ use secrecy::SecretString;
 use tokio::time::Sleep;
 
 use crate::base::Time;
+use crate::scenario::ClientSpec;
 use crate::transport::{DialError, DialRequest, Socket};
-use crate::wire::Subprotocol;
 
-use super::shared::{DIAL_TIMEOUT, Shared};
+use super::shared::Shared;
 
 /// What `User-Agent` says.
 const USER_AGENT: &str = concat!("hubstorm/", env!("CARGO_PKG_VERSION"));
@@ -33,12 +33,8 @@ pub(super) struct Link {
 
 impl Link {
     /// Starts a dial; one under way is given up.
-    pub(super) fn dial(
-        &mut self,
-        shared: &Rc<Shared>,
-        url: SecretString,
-        subprotocol: Subprotocol,
-    ) {
+    pub(super) fn dial(&mut self, shared: &Rc<Shared>, url: SecretString, client: &ClientSpec) {
+        let (subprotocol, timeout) = (client.session.subprotocol, client.connect_timeout);
         let shared = shared.clone();
         self.dial = Some(Box::pin(async move {
             let request = DialRequest {
@@ -47,15 +43,15 @@ impl Link {
                 bearer: None,
                 user_agent: USER_AGENT,
                 source: None,
-                timeout: DIAL_TIMEOUT,
+                timeout,
             };
             shared.dialer.dial(request).await
         }));
     }
 
     /// Starts a dial that hangs: the hub never answers the handshake.
-    pub(super) fn hang(&mut self, until: Duration) {
-        let wait = until.min(DIAL_TIMEOUT);
+    pub(super) fn hang(&mut self, until: Duration, client: &ClientSpec) {
+        let wait = until.min(client.connect_timeout);
         self.dial = Some(Box::pin(async move {
             tokio::time::sleep(wait).await;
             Err(DialError::Timeout(wait))

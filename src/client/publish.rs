@@ -4,7 +4,7 @@ use crate::base::{Draws, GroupId, Slot, Time};
 use crate::payload::{Identity, StreamId, Template};
 use crate::protocol::{Control, Operation, Transmission, Transmit};
 use crate::scenario::{Destination, Publish, Scenario, Sizes};
-use crate::wire::{Upstream, json};
+use crate::wire::{Upstream, codec};
 
 use super::shared::Shared;
 
@@ -131,19 +131,21 @@ impl Numbering {
         now: Time,
         write: impl FnOnce(&[u8]),
     ) {
+        let subprotocol = shared.subprotocol_of(slot);
         let mut scratch = shared.scratch.borrow_mut();
         let scratch = &mut *scratch;
         scratch.frame.clear();
         match transmit {
             Transmit::Control(Control::Ping) => {
-                json::encode_upstream(&Upstream::Ping, &mut scratch.frame)
+                codec::encode_upstream(subprotocol, &Upstream::Ping, &mut scratch.frame)
             }
             Transmit::Control(Control::SequenceAck(sequence_id)) => {
                 shared
                     .shard
                     .borrow_mut()
                     .sequence_acked(slot, sequence_id, now);
-                json::encode_upstream(&Upstream::SequenceAck { sequence_id }, &mut scratch.frame);
+                let frame = Upstream::SequenceAck { sequence_id };
+                codec::encode_upstream(subprotocol, &frame, &mut scratch.frame);
             }
             Transmit::Request {
                 operation,
@@ -209,7 +211,7 @@ impl Numbering {
                         }
                     }
                 };
-                json::encode_upstream(&frame, &mut scratch.frame);
+                codec::encode_upstream(subprotocol, &frame, &mut scratch.frame);
             }
         }
         write(&scratch.frame);

@@ -15,12 +15,8 @@ use crate::protocol::SessionConfig;
 use crate::scenario::Scenario;
 use crate::transport::{ClientIdentity, Dialer, ReadBuffer, Target, TlsError, TlsOptions};
 use crate::verify::Shard;
+use crate::wire::Subprotocol;
 
-/// How long a dial may take altogether. Also bounds a dial made for a recovery, which the
-/// official clients leave unbounded.
-pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
-/// Lifetime asked for tokens: the official service SDKs' default.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 /// A transport may be seen to end so long after the restart that ended it.
 const RESTART_SLACK: Duration = Duration::from_secs(2);
 /// Notes kept for the coordinator between two reports; more are counted and dropped.
@@ -133,7 +129,7 @@ impl Shared {
             sessions: scenario
                 .pools
                 .iter()
-                .map(|pool| Arc::new(SessionConfig::spec(pool.protocol)))
+                .map(|pool| Arc::new(pool.client.session.clone()))
                 .collect(),
             groups,
             group_ids,
@@ -161,6 +157,10 @@ impl Shared {
             .any(|at| (from..=now).contains(at))
     }
 
+    pub(super) fn subprotocol_of(&self, slot: Slot) -> Subprotocol {
+        self.sessions[self.scenario.pool_of(slot)].subprotocol
+    }
+
     pub(super) fn group_id(&self, name: &Arc<str>) -> Option<GroupId> {
         self.group_ids.get(name).copied()
     }
@@ -168,17 +168,17 @@ impl Shared {
     /// A fresh URL for a new connection of `slot`; an `expired` token when a fault asks.
     pub(super) fn connect_url(&self, slot: Slot, expired: bool) -> SecretString {
         let now = self.clock.unix_now();
+        let client = &self.scenario.pools[self.scenario.pool_of(slot)].client;
         let identity = ClientIdentity {
-            user_id: Some(user_id(self.scenario.user_of(slot))),
-            roles: vec![
-                "webpubsub.joinLeaveGroup".into(),
-                "webpubsub.sendToGroup".into(),
-            ],
+            user_id: client
+                .user_ids
+                .then(|| user_id(self.scenario.user_of(slot))),
+            roles: client.roles.clone(),
             groups: Vec::new(),
             lifetime: if expired {
                 Duration::ZERO
             } else {
-                TOKEN_LIFETIME
+                client.token_lifetime
             },
         };
         // Hubs grant five minutes of clock skew; an hour ago is expired for all of them.

@@ -6,7 +6,7 @@
 //! for what it counts.
 
 mod config;
-mod core;
+pub(crate) mod core;
 pub mod faults;
 mod filter;
 mod foreground;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::wire::{RECOVERY_WINDOW, Subprotocol};
+use crate::wire::{RECOVERY_WINDOW, Subprotocol, close};
 
 /// How the pause between attempts grows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,9 +40,9 @@ pub struct Retry {
     /// A retry on the same connection takes a fresh ackId, as the official Python, JS and
     /// .NET clients do, instead of the same one as client-spec 3.1.2 means it.
     pub fresh_ack_id: bool,
-    /// Rejoins are retried like other requests, as in the Java client. Python, JS and .NET
-    /// make one attempt and stay out of the group when it fails.
-    pub rejoin: bool,
+    /// From the second try on, sends, events and leaves lose their options: the caller's
+    /// ackId, `noEcho`, and being fire and forget. The official Python client does.
+    pub forgets_options: bool,
     /// Requests without an outcome that one client may have; more are turned away. At most
     /// 256 keeps a resend inside the hub's memory of 1000 ackIds.
     pub in_flight_max: usize,
@@ -54,8 +54,11 @@ pub struct SequenceAckPolicy {
     /// At the latest so long after the first unacknowledged message. Python, JS and .NET:
     /// 1 s; Java: 5 s.
     pub interval: Duration,
-    /// At the latest after so many messages. No official client has this.
+    /// At the latest after so many messages. No official client has this: `u32::MAX`.
     pub every: u32,
+    /// At multiples of `interval` since the transport opened, as the official clients'
+    /// loops do, instead of `interval` after the first unacknowledged message.
+    pub ticks: bool,
 }
 
 /// How a lost session is recovered. Source: client-spec 1.4.
@@ -63,8 +66,12 @@ pub struct SequenceAckPolicy {
 pub struct Recovery {
     /// How long after the drop attempts go on.
     pub window: Duration,
-    /// The pause between attempts; the first is made at once.
-    pub pause: Duration,
+    /// The pause between attempts; the first is made at once. Doubles in the Java client.
+    pub backoff: Backoff,
+    /// The session counts as recovered, and requests are written, as soon as the socket is
+    /// open, as in all official clients. Otherwise a `ping` goes out and the first frame
+    /// within this time decides: the hub may refuse after the upgrade.
+    pub confirm_within: Option<Duration>,
 }
 
 /// How a new connection is made after a session is lost for good.
@@ -72,21 +79,104 @@ pub struct Recovery {
 pub struct Reconnect {
     /// Whether at all.
     pub enabled: bool,
-    /// Pauses between attempts; the first attempt after a lost session is made at once.
+    /// The pause before the first attempt; about 1 s in the Java client, else none.
+    pub first: Duration,
+    /// Pauses between attempts.
     pub backoff: Backoff,
-    /// Groups joined before are joined again.
-    pub rejoin: bool,
+    /// Failed attempts in a row until the session stops; `None`: no end. Python: 3 retries after the first.
+    pub attempts: Option<u32>,
+    /// A failed first connection after `start` is tried again, too. No official client
+    /// does: their `start` fails.
+    pub retry_start: bool,
+    /// How groups joined before are joined again; `None`: not at all.
+    pub rejoin: Option<Rejoin>,
     /// How long after the socket opened the `connected` frame may take.
     pub connected_within: Duration,
 }
 
+/// How groups are joined again on a new connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rejoin {
+    /// Retried like other requests, as in the Java client. Python, JS and .NET make one
+    /// attempt and stay out of the group when it fails.
+    pub retries: bool,
+    /// One after another, as in the .NET client; otherwise all at once.
+    pub one_by_one: bool,
+    /// How long after the `connected` frame; 100 ms in the Java client.
+    pub after: Duration,
+    /// After a recovery, too, though membership is kept: the Java client does.
+    pub on_recovery: bool,
+}
+
+impl Rejoin {
+    /// All groups at once, retried.
+    pub const AT_ONCE: Rejoin = Rejoin {
+        retries: true,
+        one_by_one: false,
+        after: Duration::ZERO,
+        on_recovery: false,
+    };
+}
+
 /// How a silent transport is noticed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Liveness {
-    /// After this long without any frame a `ping` goes out.
-    pub ping_after: Duration,
-    /// After this long without any frame since that ping the transport is dropped.
-    pub pong_within: Duration,
+pub enum Liveness {
+    /// Not at all: TCP, or a failing write, has to tell. Python, .NET and Java.
+    Trust,
+    /// A `ping` after a silence.
+    Probe {
+        /// After this long without any frame a `ping` goes out.
+        after: Duration,
+        /// After this long without any frame since that ping the transport is dropped.
+        within: Duration,
+    },
+    /// A `ping` at once and then in a fixed rhythm, as in the JS client.
+    Beat {
+        /// The rhythm: 20 s.
+        every: Duration,
+        /// A silence longer than this ends the transport: 120 s.
+        silence: Duration,
+        /// How often the silence is looked at: 40 s.
+        look: Duration,
+    },
+}
+
+/// Which client's habits a session has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Behaviour {
+    /// To the letter of client-spec.
+    #[default]
+    Spec,
+    /// azure-messaging-webpubsubclient 1.1.0.
+    Python,
+    /// @azure/web-pubsub-client 1.1.0.
+    Js,
+    /// Azure.Messaging.WebPubSub.Client 1.0.0.
+    Dotnet,
+    /// azure-messaging-webpubsub-client.
+    Java,
+}
+
+impl Behaviour {
+    /// All of them.
+    pub const ALL: [Behaviour; 5] = [
+        Behaviour::Spec,
+        Behaviour::Python,
+        Behaviour::Js,
+        Behaviour::Dotnet,
+        Behaviour::Java,
+    ];
+
+    /// The name in scenario files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Behaviour::Spec => "spec",
+            Behaviour::Python => "python",
+            Behaviour::Js => "js",
+            Behaviour::Dotnet => "dotnet",
+            Behaviour::Java => "java",
+        }
+    }
 }
 
 /// All policies of one session.
@@ -104,6 +194,9 @@ pub struct SessionConfig {
     pub reconnect: Reconnect,
     /// Silence.
     pub liveness: Liveness,
+    /// The code of the close frame when the session is stopped: 1000, which ends it at the
+    /// hub, too. The JS client sends none, so the hub may keep the session for 30 s.
+    pub goodbye: Option<u16>,
 }
 
 impl SessionConfig {
@@ -115,39 +208,136 @@ impl SessionConfig {
             subprotocol,
             retry: Retry {
                 retries: 3,
-                backoff: Backoff {
-                    first: Duration::from_millis(800),
-                    max: Duration::from_secs(60),
-                    exponential: true,
-                },
+                backoff: exponential(Duration::from_millis(800), Duration::from_secs(60)),
                 ack_timeout: Some(Duration::from_secs(30)),
                 fresh_ack_id: false,
-                rejoin: true,
+                forgets_options: false,
                 in_flight_max: 256,
             },
             sequence_ack: SequenceAckPolicy {
                 interval: Duration::from_millis(200),
                 every: 250,
+                ticks: false,
             },
             recovery: Recovery {
                 window: RECOVERY_WINDOW,
-                pause: Duration::from_secs(1),
+                backoff: fixed(Duration::from_secs(1)),
+                confirm_within: Some(Duration::from_secs(10)),
             },
             reconnect: Reconnect {
                 enabled: true,
-                backoff: Backoff {
-                    first: Duration::from_secs(1),
-                    max: Duration::from_secs(5),
-                    exponential: true,
-                },
-                rejoin: true,
+                first: Duration::ZERO,
+                backoff: exponential(Duration::from_secs(1), Duration::from_secs(5)),
+                attempts: None,
+                retry_start: true,
+                rejoin: Some(Rejoin::AT_ONCE),
                 connected_within: Duration::from_secs(15),
             },
-            liveness: Liveness {
-                ping_after: Duration::from_secs(15),
-                pong_within: Duration::from_secs(10),
+            liveness: Liveness::Probe {
+                after: Duration::from_secs(15),
+                within: Duration::from_secs(10),
             },
+            goodbye: Some(close::NORMAL),
         }
+    }
+
+    /// What all official clients have in common.
+    fn official(subprotocol: Subprotocol) -> Self {
+        let mut config = Self::spec(subprotocol);
+        config.retry.fresh_ack_id = true;
+        config.sequence_ack = SequenceAckPolicy {
+            interval: Duration::from_secs(1),
+            every: u32::MAX,
+            ticks: true,
+        };
+        config.recovery.confirm_within = None;
+        config.reconnect.retry_start = false;
+        if let Some(rejoin) = &mut config.reconnect.rejoin {
+            rejoin.retries = false;
+        }
+        config.liveness = Liveness::Trust;
+        config
+    }
+
+    /// What the official Python client does.
+    pub fn python(subprotocol: Subprotocol) -> Self {
+        let mut config = Self::official(subprotocol);
+        config.retry.backoff = exponential(Duration::from_millis(800), Duration::from_secs(120));
+        config.retry.forgets_options = true;
+        config.reconnect.backoff =
+            exponential(Duration::from_millis(800), Duration::from_secs(120));
+        config.reconnect.attempts = Some(4);
+        config
+    }
+
+    /// What the official JS client does.
+    pub fn js(subprotocol: Subprotocol) -> Self {
+        let mut config = Self::official(subprotocol);
+        config.retry.backoff = fixed(Duration::from_secs(1));
+        config.retry.ack_timeout = None;
+        config.reconnect.backoff = fixed(Duration::from_secs(1));
+        config.liveness = Liveness::Beat {
+            every: Duration::from_secs(20),
+            silence: Duration::from_secs(120),
+            look: Duration::from_secs(40),
+        };
+        config.goodbye = None;
+        config
+    }
+
+    /// What the official .NET client does.
+    pub fn dotnet(subprotocol: Subprotocol) -> Self {
+        let mut config = Self::official(subprotocol);
+        config.retry.ack_timeout = None;
+        if let Some(rejoin) = &mut config.reconnect.rejoin {
+            rejoin.one_by_one = true;
+        }
+        config
+    }
+
+    /// What the official Java client does, where it differs in more than jitter: its pauses
+    /// have some, these have none.
+    pub fn java(subprotocol: Subprotocol) -> Self {
+        let mut config = Self::official(subprotocol);
+        config.retry.fresh_ack_id = false;
+        config.retry.backoff = exponential(Duration::from_millis(800), Duration::from_secs(8));
+        config.sequence_ack.interval = Duration::from_secs(5);
+        config.recovery.backoff = exponential(Duration::from_secs(1), RECOVERY_WINDOW);
+        config.reconnect.first = Duration::from_secs(1);
+        config.reconnect.rejoin = Some(Rejoin {
+            retries: true,
+            one_by_one: false,
+            after: Duration::from_millis(100),
+            on_recovery: true,
+        });
+        config
+    }
+
+    /// The policies of a behaviour.
+    pub fn of(behaviour: Behaviour, subprotocol: Subprotocol) -> Self {
+        match behaviour {
+            Behaviour::Spec => Self::spec(subprotocol),
+            Behaviour::Python => Self::python(subprotocol),
+            Behaviour::Js => Self::js(subprotocol),
+            Behaviour::Dotnet => Self::dotnet(subprotocol),
+            Behaviour::Java => Self::java(subprotocol),
+        }
+    }
+}
+
+fn exponential(first: Duration, max: Duration) -> Backoff {
+    Backoff {
+        first,
+        max,
+        exponential: true,
+    }
+}
+
+fn fixed(pause: Duration) -> Backoff {
+    Backoff {
+        first: pause,
+        max: pause,
+        exponential: false,
     }
 }
 

@@ -36,6 +36,31 @@ pub enum Operation<C> {
     },
 }
 
+/// How a request is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestOptions {
+    /// With an ackId, answered and retried; otherwise fire and forget.
+    pub acked: bool,
+    /// The caller's own ackId instead of the session's next; kept on every retry.
+    pub ack_id: Option<AckId>,
+    /// Tried again by policy.
+    pub retried: bool,
+}
+
+impl RequestOptions {
+    /// Answered and retried under the session's ackIds.
+    pub const ACKED: RequestOptions = RequestOptions {
+        acked: true,
+        ack_id: None,
+        retried: true,
+    };
+    /// Fire and forget.
+    pub const UNACKED: RequestOptions = RequestOptions {
+        acked: false,
+        ..Self::ACKED
+    };
+}
+
 /// One writing of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmission {
@@ -248,6 +273,10 @@ pub enum Outcome {
 /// A request with its outcome.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settled<C> {
+    /// Which request it was.
+    pub request: RequestId,
+    /// The ackId of its last transmission.
+    pub ack_id: Option<AckId>,
     /// What was asked.
     pub operation: Operation<C>,
     /// How it ended.

@@ -10,9 +10,12 @@ mod requests;
 mod sequence;
 pub mod session;
 
-pub use config::{Backoff, Liveness, Reconnect, Recovery, Retry, SequenceAckPolicy, SessionConfig};
+pub use config::{
+    Backoff, Behaviour, Liveness, Reconnect, Recovery, Rejoin, Retry, SequenceAckPolicy,
+    SessionConfig,
+};
 pub use io::{
     Answer, Control, Dial, Event, Operation, Outcome, Output, Received, RecoveryFailure, RequestId,
-    Settled, Transmission, Transmit,
+    RequestOptions, Settled, Transmission, Transmit,
 };
 pub use session::Session;

@@ -8,10 +8,30 @@
 //! An attempt that comes due while the session is not connected is used up, as in the
 //! official clients, whose retry loops do not wait for the connection.
 
+use std::collections::VecDeque;
+
 use crate::base::{AckId, Cause, Time};
 
 use super::config::Retry;
 use super::io::{Answer, Operation, Outcome, RequestId, Settled, Transmission};
+
+/// Caller's ackIds remembered, so that a late answer to one is known as such.
+const GIVEN_MAX: usize = 256;
+
+/// How a request is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    /// An answer is wanted.
+    pub(super) acked: bool,
+    /// The caller's own ackId, kept on every retry.
+    pub(super) ack_id: Option<AckId>,
+    /// The session's own, after a reconnect.
+    pub(super) rejoin: bool,
+    /// Tried again by policy.
+    pub(super) retried: bool,
+    /// Not before then.
+    pub(super) after: Option<Time>,
+}
 
 #[derive(Debug)]
 enum Stage {
@@ -29,6 +49,8 @@ struct Request<C> {
     operation: Operation<C>,
     acked: bool,
     ack_id: Option<AckId>,
+    /// The caller gave `ack_id`.
+    given: bool,
     /// Tries made, those without a connection too.
     attempts: u32,
     transmissions: u32,
@@ -39,10 +61,23 @@ struct Request<C> {
     /// A transmission ended without a definite answer.
     maybe_executed: bool,
     rejoin: bool,
+    retried: bool,
     stage: Stage,
 }
 
 impl<C> Request<C> {
+    /// The official Python client takes the options out of its arguments at the first try.
+    /// Joins keep theirs.
+    fn forget_options(&mut self) {
+        match &mut self.operation {
+            Operation::Join(_) => return,
+            Operation::Send { no_echo, .. } => *no_echo = false,
+            Operation::Leave(_) | Operation::Event { .. } => {}
+        }
+        self.acked = true;
+        self.given = false;
+    }
+
     fn settle(self, answer: Option<Answer>) -> Settled<C> {
         let retransmitted_here = self.transmissions > 1 && self.cause != Cause::NewConnection;
         let outcome = match answer {
@@ -58,6 +93,8 @@ impl<C> Request<C> {
 
     fn with_outcome(self, outcome: Outcome, answer: Option<Answer>) -> Settled<C> {
         Settled {
+            request: self.id,
+            ack_id: self.ack_id,
             operation: self.operation,
             outcome,
             answer,
@@ -84,6 +121,8 @@ pub(super) struct Requests<C> {
     next_request: u64,
     /// Never restarts, not even on a new connection, as in the official clients.
     next_ack_id: u64,
+    /// The last ackIds that callers gave.
+    given: VecDeque<AckId>,
     ready: usize,
 }
 
@@ -93,6 +132,7 @@ impl<C: Clone> Requests<C> {
             entries: Vec::new(),
             next_request: 0,
             next_ack_id: 1,
+            given: VecDeque::new(),
             ready: 0,
         }
     }
@@ -103,42 +143,58 @@ impl<C: Clone> Requests<C> {
 
     /// Whether this ackId was ever sent.
     pub(super) fn was_sent(&self, ack_id: AckId) -> bool {
-        (1..self.next_ack_id).contains(&ack_id.0)
+        (1..self.next_ack_id).contains(&ack_id.0) || self.given.contains(&ack_id)
     }
 
     /// Adds a request and makes its first try.
     pub(super) fn add(
         &mut self,
         operation: Operation<C>,
-        acked: bool,
-        rejoin: bool,
+        ask: Ask,
         connected: bool,
         now: Time,
         policy: &Retry,
     ) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request += 1;
+        let stage = match ask.after {
+            Some(until) => Stage::Backoff { until },
+            None if connected => Stage::Ready,
+            None => Stage::Backoff {
+                until: now + policy.backoff.pause(1),
+            },
+        };
+        if let Some(given) = ask.ack_id {
+            if self.given.len() >= GIVEN_MAX {
+                self.given.pop_front();
+            }
+            self.given.push_back(given);
+        }
+        self.ready += usize::from(matches!(stage, Stage::Ready));
         self.entries.push(Request {
             id,
             operation,
-            acked,
-            ack_id: None,
-            attempts: 1,
+            acked: ask.acked,
+            ack_id: ask.ack_id,
+            given: ask.ack_id.is_some(),
+            attempts: u32::from(ask.after.is_none()),
             transmissions: 0,
             sent_epoch: None,
             cause: Cause::First,
             maybe_executed: false,
-            rejoin,
-            stage: if connected {
-                Stage::Ready
-            } else {
-                Stage::Backoff {
-                    until: now + policy.backoff.pause(1),
-                }
-            },
+            rejoin: ask.rejoin,
+            retried: ask.retried,
+            stage,
         });
-        self.ready += usize::from(connected);
         id
+    }
+
+    /// Takes a request out without an outcome. Its answer, if one comes, is late.
+    pub(super) fn cancel(&mut self, id: RequestId) -> Option<Operation<C>> {
+        let at = self.entries.iter().position(|request| request.id == id)?;
+        let request = self.entries.remove(at);
+        self.ready -= usize::from(matches!(request.stage, Stage::Ready));
+        Some(request.operation)
     }
 
     /// The next request to write, which then counts as written.
@@ -152,23 +208,22 @@ impl<C: Clone> Requests<C> {
         if self.ready == 0 {
             return None;
         }
-        let request = self
+        let at = self
             .entries
-            .iter_mut()
-            .find(|request| matches!(request.stage, Stage::Ready))?;
+            .iter()
+            .position(|request| matches!(request.stage, Stage::Ready))?;
         self.ready -= 1;
+        let ack_id = self.ack_id_for(at, policy);
+        let request = &mut self.entries[at];
         let same_connection = request.sent_epoch == Some(epoch);
         if request.transmissions == 0 {
             request.cause = Cause::First;
         } else if !same_connection {
             request.cause = Cause::NewConnection;
-        } else if policy.fresh_ack_id {
+        } else if request.ack_id != ack_id {
             request.cause = Cause::FreshAckId;
         }
-        if request.acked && (request.ack_id.is_none() || policy.fresh_ack_id) {
-            request.ack_id = Some(AckId(self.next_ack_id));
-            self.next_ack_id += 1;
-        }
+        request.ack_id = ack_id;
         request.transmissions += 1;
         request.sent_epoch = Some(epoch);
         request.stage = Stage::InFlight {
@@ -183,6 +238,31 @@ impl<C: Clone> Requests<C> {
             transport,
         };
         Some((&mut request.operation, transmission))
+    }
+
+    /// The ackId of the next transmission of the request at `at`.
+    fn ack_id_for(&mut self, at: usize, policy: &Retry) -> Option<AckId> {
+        let request = &mut self.entries[at];
+        if policy.forgets_options && request.attempts > 1 {
+            request.forget_options();
+        }
+        let kept = request
+            .ack_id
+            .filter(|_| request.given || !policy.fresh_ack_id);
+        if !request.acked || kept.is_some() {
+            return kept;
+        }
+        // One of the caller's may be in flight.
+        while self
+            .entries
+            .iter()
+            .any(|request| request.given && request.ack_id == Some(AckId(self.next_ack_id)))
+        {
+            self.next_ack_id += 1;
+        }
+        let fresh = AckId(self.next_ack_id);
+        self.next_ack_id += 1;
+        Some(fresh)
     }
 
     /// Settles what was written without an ackId.
@@ -296,7 +376,7 @@ impl<C: Clone> Requests<C> {
     /// Plans the next try of the request at `at`, or takes it out when none is left.
     fn try_again(&mut self, at: usize, now: Time, policy: &Retry) -> Option<Request<C>> {
         let request = &mut self.entries[at];
-        if request.attempts > policy.retries || request.rejoin && !policy.rejoin {
+        if request.attempts > policy.retries || !request.retried {
             return Some(self.entries.remove(at));
         }
         request.stage = Stage::Backoff {

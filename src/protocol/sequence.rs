@@ -1,5 +1,7 @@
 //! Sequence ids: what is fresh, and when to send the receipt. Source: client-spec 3.2.
 
+use std::time::Duration;
+
 use crate::base::{SequenceId, Time};
 
 use super::config::SequenceAckPolicy;
@@ -14,6 +16,8 @@ pub(super) struct Sequence {
     due: Option<Time>,
     /// Receipts are withheld on purpose (a fault).
     withheld: bool,
+    /// When the transport opened: the origin of the ticks.
+    opened: Time,
 }
 
 impl Sequence {
@@ -29,12 +33,26 @@ impl Sequence {
         self.pending = self.pending.saturating_add(1);
         // A replay asks for a receipt too: the hub may have lost ours.
         if self.due.is_none() {
-            self.due = Some(now + policy.interval);
+            self.due = Some(self.interval_end(now, policy));
         }
         if self.pending >= policy.every {
             self.due = Some(now);
         }
         fresh
+    }
+
+    fn interval_end(&self, now: Time, policy: &SequenceAckPolicy) -> Time {
+        let interval = u64::try_from(policy.interval.as_micros()).unwrap_or(u64::MAX);
+        if !policy.ticks || interval == 0 {
+            return now + policy.interval;
+        }
+        let since = now.micros_since(self.opened) % interval;
+        now + Duration::from_micros(interval - since)
+    }
+
+    /// A transport opened; ticks count from here.
+    pub(super) fn opened(&mut self, now: Time) {
+        self.opened = now;
     }
 
     /// The receipt to send now, if one is due.
@@ -59,6 +77,7 @@ impl Sequence {
     pub(super) fn restart(&mut self) {
         *self = Sequence {
             withheld: self.withheld,
+            opened: self.opened,
             ..Sequence::default()
         };
     }
@@ -66,14 +85,29 @@ impl Sequence {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const POLICY: SequenceAckPolicy = SequenceAckPolicy {
         interval: Duration::from_millis(200),
         every: 3,
+        ticks: false,
     };
+
+    #[test]
+    fn a_client_that_acknowledges_in_a_rhythm_keeps_it_whenever_messages_come() {
+        let policy = SequenceAckPolicy {
+            interval: Duration::from_secs(1),
+            every: u32::MAX,
+            ticks: true,
+        };
+        let mut sequence = Sequence::default();
+        sequence.opened(Time::from_millis(300));
+        sequence.receive(SequenceId(1), Time::from_millis(1200), &policy);
+        assert_eq!(sequence.due(), Some(Time::from_millis(1300)));
+        sequence.take_due(Time::from_millis(1300));
+        sequence.receive(SequenceId(2), Time::from_millis(1300), &policy);
+        assert_eq!(sequence.due(), Some(Time::from_millis(2300)));
+    }
 
     #[test]
     fn replays_are_not_fresh_but_are_acknowledged_again() {

@@ -6,7 +6,7 @@
 //!    Recovering(Opened) --first frame--> Connected           (same connectionId)
 //!    Recovering --1008, or window over--> Dialing            (a new connection)
 //!    Connected --1008, not reliable, no token--> Dialing
-//!    Dialing | AwaitConnected --failed--> Waiting --> Dialing
+//!    Dialing | AwaitConnected --failed--> Waiting --> Dialing   (attempts left; else Stopped)
 //!    any --stop--> Stopped
 //! ```
 //! Contract for the shell: hand in one input (`start`, `request`, `handle_*`, `stop`), then
@@ -22,12 +22,14 @@ use crate::base::Time;
 use crate::wire::close::{self, Close};
 use crate::wire::{Ack, Connected, Downstream};
 
+use self::liveness::Watch;
+use self::rejoin::Rejoining;
 use super::config::SessionConfig;
 use super::io::{
-    Answer, Control, Dial, Event, Operation, Outcome, Output, Received, RecoveryFailure, RequestId,
-    Settled, Transmit,
+    Answer, Control, Dial, Event, Operation, Output, Received, RecoveryFailure, RequestId,
+    RequestOptions, Transmit,
 };
-use super::requests::{Answered, Requests};
+use super::requests::{Answered, Ask, Requests};
 use super::sequence::Sequence;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,22 +78,17 @@ pub struct Session<C> {
     transport: u16,
     /// Failed attempts at a new connection in a row.
     failed_dials: u32,
+    /// Failed attempts at the present recovery.
+    failed_recoveries: u32,
     requests: Requests<C>,
     sequence: Sequence,
     /// Groups joined and not left, to be joined again on a new connection.
     groups: Vec<Arc<str>>,
+    /// No connection came up since the start.
+    starting: bool,
     rejoining: Rejoining,
-    ping: bool,
-    last_received: Time,
-    pinged_at: Option<Time>,
+    watch: Watch,
     outputs: VecDeque<Output<C>>,
-}
-
-#[derive(Debug, Default)]
-struct Rejoining {
-    pending: u32,
-    joined: u32,
-    failed: u32,
 }
 
 impl<C: Clone> Session<C> {
@@ -105,20 +102,32 @@ impl<C: Clone> Session<C> {
             epoch: None,
             transport: 0,
             failed_dials: 0,
+            failed_recoveries: 0,
             requests: Requests::new(),
             sequence: Sequence::default(),
             groups: Vec::new(),
+            starting: true,
             rejoining: Rejoining::default(),
-            ping: false,
-            last_received: Time::ZERO,
-            pinged_at: None,
+            watch: Watch::default(),
             outputs: VecDeque::new(),
         }
     }
 
     /// Whether requests are written now.
     pub fn is_connected(&self) -> bool {
-        self.state == State::Connected
+        match self.state {
+            State::Connected => true,
+            State::Recovering {
+                step: RecoveryStep::Opened { .. },
+                ..
+            } => self.trusts_recovery(),
+            _ => false,
+        }
+    }
+
+    /// Whether an open socket is as good as a recovered session.
+    fn trusts_recovery(&self) -> bool {
+        self.config.recovery.confirm_within.is_none()
     }
 
     /// Whether the transport is lost and the session may still be recovered.
@@ -165,6 +174,7 @@ impl<C: Clone> Session<C> {
     pub fn start(&mut self) {
         if self.state == State::Stopped {
             self.failed_dials = 0;
+            self.starting = true;
             self.dial_new();
         }
     }
@@ -180,13 +190,43 @@ impl<C: Clone> Session<C> {
         operation: Operation<C>,
         acked: bool,
     ) -> Result<RequestId, Operation<C>> {
+        let options = RequestOptions {
+            acked,
+            ..RequestOptions::ACKED
+        };
+        self.request_with(now, operation, options)
+    }
+
+    /// Asks for an operation.
+    ///
+    /// # Errors
+    /// As [`Session::request`].
+    pub fn request_with(
+        &mut self,
+        now: Time,
+        operation: Operation<C>,
+        options: RequestOptions,
+    ) -> Result<RequestId, Operation<C>> {
         if self.requests.len() >= self.config.retry.in_flight_max || self.state == State::Stopped {
             return Err(operation);
         }
+        let ask = Ask {
+            acked: options.acked,
+            ack_id: options.ack_id,
+            rejoin: false,
+            retried: options.retried,
+            after: None,
+        };
         let connected = self.is_connected();
         Ok(self
             .requests
-            .add(operation, acked, false, connected, now, &self.config.retry))
+            .add(operation, ask, connected, now, &self.config.retry))
+    }
+
+    /// Forgets a request that has no outcome yet: it is not tried again and gets none. Gives
+    /// its operation back; what was written already may be executed.
+    pub fn cancel(&mut self, request: RequestId) -> Option<Operation<C>> {
+        self.requests.cancel(request)
     }
 
     /// Withholds sequence acks, or lets them go again (a fault).
@@ -194,15 +234,16 @@ impl<C: Clone> Session<C> {
         self.sequence.withhold(withheld);
     }
 
-    /// Stops for good: says goodbye with 1000, recovers nothing, gives every request its
-    /// outcome.
+    /// Stops: says goodbye, recovers nothing, gives every request its outcome. Groups are
+    /// remembered: a session that is started again joins them.
     pub fn stop(&mut self) {
         if self.state == State::Stopped {
             return;
         }
-        let goodbye = self
-            .has_transport()
-            .then(|| Close::with_code(close::NORMAL, ""));
+        let goodbye = self.has_transport().then(|| Close {
+            code: self.config.goodbye,
+            reason: String::new(),
+        });
         self.outputs.push_back(Output::CloseTransport(goodbye));
         self.halt();
     }
@@ -217,16 +258,18 @@ impl<C: Clone> Session<C> {
     /// Tries nothing more: gives every request the outcome that it has now. The connection
     /// stays.
     pub fn abandon_requests(&mut self) {
+        self.rejoining.forget_waiting();
         let settled = self.requests.settle_all();
-        self.settle(settled);
+        // The time is for rejoins that go on, and none does.
+        self.settle(Time::ZERO, settled);
     }
 
     // ---- inputs from the transport ----------------------------------------------------
 
     /// The dialled transport is open and its subprotocol agreed.
     pub fn handle_opened(&mut self, now: Time) {
-        self.last_received = now;
-        self.pinged_at = None;
+        self.watch.opened(now, &self.config.liveness);
+        self.sequence.opened(now);
         match self.state {
             State::Dialing => {
                 self.state = State::AwaitConnected {
@@ -239,12 +282,22 @@ impl<C: Clone> Session<C> {
             } => {
                 // Checked when the transport was lost: there is room for one more.
                 self.transport = self.transport.saturating_add(1);
-                let step = RecoveryStep::Opened {
-                    until: now + self.config.liveness.pong_within,
+                self.state = match self.config.recovery.confirm_within {
+                    Some(within) => {
+                        // The hub need not say anything; a pong proves that it took us back.
+                        self.watch.ping = true;
+                        State::Recovering {
+                            until,
+                            step: RecoveryStep::Opened {
+                                until: now + within,
+                            },
+                        }
+                    }
+                    None => State::Recovering {
+                        until: Time::MAX,
+                        step: RecoveryStep::Opened { until: Time::MAX },
+                    },
                 };
-                self.state = State::Recovering { until, step };
-                // The hub need not say anything; a pong proves that it took us back.
-                self.ping = true;
                 self.event(Event::RecoveryOpened {
                     transport: self.transport,
                 });
@@ -285,8 +338,14 @@ impl<C: Clone> Session<C> {
                 until,
                 step: RecoveryStep::Opened { .. },
             } => {
+                // Without effect unless requests were written on trust.
+                let settled = self.requests.transport_lost(now, &self.config.retry);
+                self.settle(now, settled);
                 if close.code == Some(close::POLICY) {
-                    self.recovery_failed(RecoveryFailure::Refused);
+                    self.recovery_failed(now, RecoveryFailure::Refused);
+                } else if self.trusts_recovery() {
+                    // To this client a new loss, with a window of its own.
+                    self.dial_recovery(now + self.config.recovery.window);
                 } else {
                     self.pause_recovery(now, until);
                 }
@@ -297,8 +356,7 @@ impl<C: Clone> Session<C> {
 
     /// Something came that is no frame of the protocol: a WebSocket ping or pong.
     pub fn handle_activity(&mut self, now: Time) {
-        self.last_received = now;
-        self.pinged_at = None;
+        self.watch.heard(now);
     }
 
     /// A message came that cannot be read: the transport is dropped, as after any drop.
@@ -326,7 +384,7 @@ impl<C: Clone> Session<C> {
             return Received::Handled;
         }
         if matches!(self.state, State::Recovering { .. }) {
-            self.recovered();
+            self.recovered(now);
         }
         match frame {
             Downstream::Data(message) => {
@@ -366,6 +424,7 @@ impl<C: Clone> Session<C> {
                 self.epoch = Some(epoch);
                 self.transport = 0;
                 self.failed_dials = 0;
+                self.starting = false;
                 self.sequence.restart();
                 self.state = State::Connected;
                 let user_id = connected.user_id.map(|user| user.into_owned());
@@ -374,11 +433,13 @@ impl<C: Clone> Session<C> {
                     user_id,
                     epoch,
                 });
-                self.rejoin(now);
+                if epoch > 0 {
+                    self.rejoin(now);
+                }
             }
             State::Recovering { .. } => {
                 self.event(Event::RecoveryNamed { connection_id });
-                self.recovered();
+                self.recovered(now);
             }
             // A refreshed token on the live connection: no event for it.
             State::Connected => {}
@@ -386,9 +447,14 @@ impl<C: Clone> Session<C> {
         }
     }
 
-    fn recovered(&mut self) {
+    fn recovered(&mut self, now: Time) {
         self.state = State::Connected;
+        self.failed_recoveries = 0;
         self.event(Event::RecoveryConfirmed);
+        let rejoin = self.config.reconnect.rejoin;
+        if rejoin.is_some_and(|rejoin| rejoin.on_recovery) {
+            self.rejoin(now);
+        }
     }
 
     fn ack(&mut self, now: Time, ack: &Ack<'_>) {
@@ -410,7 +476,7 @@ impl<C: Clone> Session<C> {
             ack_id: ack.ack_id,
             answer,
         });
-        self.settle(settled);
+        self.settle(now, settled);
     }
 
     // ---- timers -----------------------------------------------------------------------
@@ -418,29 +484,30 @@ impl<C: Clone> Session<C> {
     /// When [`Session::handle_timeout`] or [`Session::poll_transmit`] next has something to
     /// do by itself.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let liveness = &self.config.liveness;
-        let silence = match self.pinged_at {
-            Some(pinged) => pinged + liveness.pong_within,
-            None => self.last_received + liveness.ping_after,
-        };
+        let silence = self.watch.due(&self.config.liveness);
         let state = match self.state {
             State::Stopped => return None,
             State::Dialing => None,
             State::AwaitConnected { until } | State::Waiting { until } => Some(until),
-            State::Connected => Some(self.sequence.due().map_or(silence, |due| due.min(silence))),
+            State::Connected => earliest([self.sequence.due(), silence]),
             State::Recovering {
                 until,
                 step: RecoveryStep::Dialing,
             } => Some(until),
             State::Recovering {
                 until,
-                step: RecoveryStep::Pausing { until: next } | RecoveryStep::Opened { until: next },
+                step: RecoveryStep::Pausing { until: next },
+            } => Some(until.min(next)),
+            State::Recovering {
+                until,
+                step: RecoveryStep::Opened { until: next },
+            } if self.trusts_recovery() => earliest([silence, Some(until.min(next))]),
+            State::Recovering {
+                until,
+                step: RecoveryStep::Opened { until: next },
             } => Some(until.min(next)),
         };
-        [state, self.requests.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        earliest([state, self.requests.deadline()])
     }
 
     /// Lets timers fire.
@@ -453,7 +520,7 @@ impl<C: Clone> Session<C> {
             State::Waiting { until } if until <= now => self.dial_new(),
             State::Recovering { until, .. } if until <= now => {
                 self.outputs.push_back(Output::CloseTransport(None));
-                self.recovery_failed(RecoveryFailure::WindowPassed);
+                self.recovery_failed(now, RecoveryFailure::WindowPassed);
             }
             State::Recovering {
                 until,
@@ -469,14 +536,18 @@ impl<C: Clone> Session<C> {
                 self.pause_recovery(now, until);
             }
             State::Connected => self.check_silence(now),
+            State::Recovering {
+                step: RecoveryStep::Opened { .. },
+                ..
+            } if self.trusts_recovery() => self.check_silence(now),
             State::Stopped
             | State::Dialing
             | State::AwaitConnected { .. }
             | State::Recovering { .. }
             | State::Waiting { .. } => {}
         }
+        let connected = self.is_connected();
         let outputs = &mut self.outputs;
-        let connected = self.state == State::Connected;
         let settled =
             self.requests
                 .timeout(now, connected, &self.config.retry, |operation, ack_id| {
@@ -485,22 +556,14 @@ impl<C: Clone> Session<C> {
                         ack_id,
                     }));
                 });
-        self.settle(settled);
+        self.settle(now, settled);
     }
 
     fn check_silence(&mut self, now: Time) {
-        let liveness = &self.config.liveness;
-        match self.pinged_at {
-            Some(pinged) if pinged + liveness.pong_within <= now => {
-                self.event(Event::IdleTimeout);
-                self.outputs.push_back(Output::CloseTransport(None));
-                self.transport_lost(now, Close::without_frame("nothing received in time"));
-            }
-            None if self.last_received + liveness.ping_after <= now => {
-                self.pinged_at = Some(now);
-                self.ping = true;
-            }
-            Some(_) | None => {}
+        if self.watch.is_dead(now, &self.config.liveness) {
+            self.event(Event::IdleTimeout);
+            self.outputs.push_back(Output::CloseTransport(None));
+            self.handle_closed(now, Close::without_frame("nothing received in time"));
         }
     }
 
@@ -530,11 +593,10 @@ impl<C: Clone> Session<C> {
 
     /// The next frame to write, if any may be written now.
     pub fn poll_transmit(&mut self, now: Time) -> Option<Transmit<'_, C>> {
-        if self.ping && self.has_transport() {
-            self.ping = false;
+        if self.has_transport() && self.watch.take_ping() {
             return Some(Transmit::Control(Control::Ping));
         }
-        if self.state != State::Connected {
+        if !self.is_connected() {
             return None;
         }
         if let Some(settled) = self.requests.take_unacked() {
@@ -579,8 +641,8 @@ impl<C: Clone> Session<C> {
     }
 
     fn transport_lost(&mut self, now: Time, close: Close) {
-        self.ping = false;
-        self.pinged_at = None;
+        self.watch.ping = false;
+        self.failed_recoveries = 0;
         let recoverable = close.code != Some(close::POLICY)
             && self.config.subprotocol.is_reliable()
             && self.connection_id.is_some()
@@ -588,39 +650,46 @@ impl<C: Clone> Session<C> {
             && self.transport < u16::MAX;
         self.event(Event::TransportLost(close.clone()));
         let settled = self.requests.transport_lost(now, &self.config.retry);
-        self.settle(settled);
+        self.settle(now, settled);
         if recoverable {
             self.dial_recovery(now + self.config.recovery.window);
         } else {
             self.event(Event::NotRecoverable(close));
-            self.reconnect();
+            self.reconnect(now);
         }
     }
 
     fn pause_recovery(&mut self, now: Time, until: Time) {
-        self.ping = false;
-        let next = now + self.config.recovery.pause;
+        self.watch.ping = false;
+        self.failed_recoveries += 1;
+        let next = now + self.config.recovery.backoff.pause(self.failed_recoveries);
         if next < until {
             self.state = State::Recovering {
                 until,
                 step: RecoveryStep::Pausing { until: next },
             };
         } else {
-            self.recovery_failed(RecoveryFailure::WindowPassed);
+            self.recovery_failed(now, RecoveryFailure::WindowPassed);
         }
     }
 
-    fn recovery_failed(&mut self, failure: RecoveryFailure) {
-        self.ping = false;
+    fn recovery_failed(&mut self, now: Time, failure: RecoveryFailure) {
+        self.watch.ping = false;
         self.event(Event::RecoveryFailed(failure));
-        self.reconnect();
+        self.reconnect(now);
     }
 
-    fn reconnect(&mut self) {
+    fn reconnect(&mut self, now: Time) {
         self.forget_connection();
         if self.config.reconnect.enabled {
             self.failed_dials = 0;
-            self.dial_new();
+            if self.config.reconnect.first.is_zero() {
+                self.dial_new();
+            } else {
+                self.state = State::Waiting {
+                    until: now + self.config.reconnect.first,
+                };
+            }
         } else {
             self.halt();
         }
@@ -630,81 +699,27 @@ impl<C: Clone> Session<C> {
         self.forget_connection();
         self.failed_dials += 1;
         self.event(Event::ConnectFailed(error));
-        self.state = State::Waiting {
-            until: now + self.config.reconnect.backoff.pause(self.failed_dials),
+        let policy = &self.config.reconnect;
+        let goes_on = if self.starting {
+            policy.retry_start
+        } else {
+            policy.enabled && policy.attempts.is_none_or(|most| self.failed_dials < most)
         };
+        if goes_on {
+            self.state = State::Waiting {
+                until: now + policy.backoff.pause(self.failed_dials),
+            };
+        } else {
+            self.halt();
+        }
     }
 
     fn forget_connection(&mut self) {
         self.connection_id = None;
         self.token = None;
-        self.ping = false;
+        self.watch.ping = false;
         self.requests.forget_rejoins();
         self.rejoining = Rejoining::default();
-    }
-
-    fn rejoin(&mut self, now: Time) {
-        self.rejoining = Rejoining::default();
-        if self.epoch == Some(0) || !self.config.reconnect.rejoin {
-            return;
-        }
-        for group in self.groups.clone() {
-            self.rejoining.pending += 1;
-            self.requests.add(
-                Operation::Join(group),
-                true,
-                true,
-                true,
-                now,
-                &self.config.retry,
-            );
-        }
-        if self.rejoining.pending == 0 {
-            self.event(Event::RejoinDone {
-                joined: 0,
-                failed: 0,
-            });
-        }
-    }
-
-    fn settle(&mut self, settled: impl IntoIterator<Item = Settled<C>>) {
-        for settled in settled {
-            // For membership `Duplicate` is as good as success, as in all official clients.
-            let done = settled.outcome == Outcome::Ok || settled.answer == Some(Answer::Duplicate);
-            match &settled.operation {
-                Operation::Join(group) if done && !self.groups.contains(group) => {
-                    self.groups.push(group.clone())
-                }
-                Operation::Leave(group) if done => self.groups.retain(|joined| joined != group),
-                _ => {}
-            }
-            let rejoin = settled
-                .rejoin
-                .then(|| (settled.operation.clone(), settled.answer));
-            self.event(Event::Settled(settled));
-            if let Some((Operation::Join(group), answer)) = rejoin {
-                self.rejoin_settled(group, done, answer);
-            }
-        }
-    }
-
-    fn rejoin_settled(&mut self, group: Arc<str>, done: bool, answer: Option<Answer>) {
-        if done {
-            self.rejoining.joined += 1;
-        } else {
-            self.rejoining.failed += 1;
-            let error = answer.map_or("the transport ended first".to_owned(), |answer| {
-                format!("{answer:?}")
-            });
-            self.event(Event::RejoinFailed { group, error });
-        }
-        self.rejoining.pending = self.rejoining.pending.saturating_sub(1);
-        if self.rejoining.pending == 0 {
-            self.event(Event::RejoinDone {
-                joined: self.rejoining.joined,
-                failed: self.rejoining.failed,
-            });
-        }
     }
 
     fn event(&mut self, event: Event<C>) {
@@ -712,5 +727,11 @@ impl<C: Clone> Session<C> {
     }
 }
 
+fn earliest<const N: usize>(times: [Option<Time>; N]) -> Option<Time> {
+    times.into_iter().flatten().min()
+}
+
+mod liveness;
+mod rejoin;
 #[cfg(test)]
 mod tests;

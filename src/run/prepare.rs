@@ -288,8 +288,7 @@ fn verify_plan(
             .filter(|publish| !matches!(publish.to, Destination::Event(_)));
         for slot in pool.slots() {
             slots.push(verify::SlotPlan {
-                user_id: target
-                    .mints_tokens()
+                user_id: (target.mints_tokens() && pool.client.user_ids)
                     .then(|| user_id(scenario.user_of(Slot(slot))).into()),
                 reliable: pool.protocol.is_reliable(),
                 no_echo: publish.is_some_and(|publish| publish.no_echo),

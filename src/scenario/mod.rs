@@ -2,8 +2,8 @@
 //!
 //! [`model`] is what the rest of the program sees: no option left open, no text left to
 //! parse. [`mod@file`] is the way in, [`yaml`] the way out, `read` knows YAML with places and
-//! collects mistakes, `resolve` knows the format. Imports `base`, `wire`, `payload` and the
-//! vocabulary of `verify`; never `chaos`, `load` or anything live.
+//! collects mistakes, `resolve` knows the format. Imports `base`, `wire`, `payload`, and the
+//! vocabulary of `verify` and of `protocol`; never `chaos`, `load` or anything live.
 
 pub mod derive;
 pub mod diagnostic;
@@ -16,9 +16,9 @@ pub mod yaml;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use file::{load, parse};
 pub use model::{
-    Arrivals, ChaosEntry, ChaosKind, Churn, Comparison, Destination, Effect, GroupChoice, Mode,
-    Pool, Profile, Promise, Publish, Scenario, Sessions, Share, Sizes, Spread, Stage, Stay,
-    TargetSpec, Threshold, Timing, Unit,
+    Arrivals, ChaosEntry, ChaosKind, Churn, ClientSpec, Comparison, Destination, Effect,
+    GroupChoice, Mode, Pool, Profile, Promise, Publish, Scenario, Sessions, Share, Sizes, Spread,
+    Stage, Stay, TargetSpec, Threshold, Timing, Unit,
 };
 pub use read::env::Env;
 pub use read::overrides::Overrides;

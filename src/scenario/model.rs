@@ -10,11 +10,13 @@ use crate::base::{GroupId, Seed, Slot};
 use crate::wire::Subprotocol;
 
 mod chaos;
+mod client;
 mod groups;
 mod publish;
 
 pub use crate::verify::{Mode, Promise};
 pub use chaos::{ChaosEntry, ChaosKind, Effect, Share, Timing};
+pub use client::ClientSpec;
 pub use groups::{Churn, GroupChoice, Sessions, Spread, Stay};
 pub use publish::{Arrivals, Destination, Profile, Publish, Sizes, Stage};
 
@@ -133,6 +135,8 @@ pub struct Pool {
     pub churn: Option<Churn>,
     /// What they publish; `None`: they only listen.
     pub publish: Option<Publish>,
+    /// How they behave.
+    pub client: ClientSpec,
 }
 
 impl Pool {

@@ -130,7 +130,8 @@ impl Connection {
     /// Takes the sequence id of a data frame.
     pub(super) fn sight(&mut self, id: u64) -> Sight {
         if id > self.max {
-            let missing = id - self.max - 1;
+            // Nobody needs to know a jump exactly that no run could fill.
+            let missing = (id - self.max - 1).min(u64::from(u32::MAX));
             self.max = id;
             self.last = id;
             Sight::Fresh { missing }
@@ -156,7 +157,10 @@ impl Connection {
         self.lost_code = code;
     }
 
-    pub(super) fn opened(&mut self, transport: u16) {
+    pub(super) fn opened(&mut self, transport: u16, now: Time) {
+        if self.link == Link::Up {
+            self.lost_at = now;
+        }
         self.transport = transport;
         self.link = Link::Opened;
         self.last = 0;
@@ -196,7 +200,7 @@ mod tests {
         assert_eq!(conn.sight(4), Sight::Stale);
         assert_eq!(conn.sight(2), Sight::Stale);
         conn.lost(None, Time::ZERO);
-        conn.opened(1);
+        conn.opened(1, Time::ZERO);
         assert_eq!(conn.sight(2), Sight::Replay);
         assert_eq!(conn.sight(2), Sight::Stale);
         assert_eq!(conn.sight(4), Sight::Replay);

@@ -3,15 +3,15 @@
 
 use smallvec::SmallVec;
 
-use super::group::{Group, Stream};
+use super::group::Group;
 use super::incident::INCIDENTS_PER_KIND;
 use super::judge::{Bucket, PairView, Piece};
+use super::judged::Judged;
 use super::kinds::Violation;
-use super::marks::{Mark, Resolved};
-use super::membership::Membership;
+use super::ledger::Ledger;
 use super::outcome::Suspect;
 use super::pairs::{Epochs, Hole, PairKey};
-use super::plan::{Mode, Promise};
+use super::plan::Promise;
 use super::shard::Shard;
 use crate::base::{Slot, Time};
 use crate::payload::StreamId;
@@ -24,112 +24,17 @@ struct Change {
     folded: bool,
 }
 
-/// Judges the pairs of one membership.
-pub(super) struct Judged<'a> {
-    shard: &'a Shard,
-    group: &'a Group,
-    pub(super) membership: &'a Membership,
-    member: u32,
-    pub(super) resolved: Resolved<'a>,
-    reliable: bool,
-    attached: bool,
-}
-
-impl<'a> Judged<'a> {
-    pub(super) fn new(shard: &'a Shard, group: &'a Group, member: u32) -> Self {
-        let membership = &shard.members[member as usize];
-        let plan = shard.plan.slot(membership.slot);
-        let index = (membership.slot.0 - shard.slots.start) as usize;
-        Judged {
-            shard,
-            group,
-            membership,
-            member,
-            resolved: membership.resolve(group),
-            reliable: plan.is_some_and(|plan| plan.reliable),
-            attached: shard.receivers[index].attached(),
-        }
-    }
-
-    /// The receiver asked to be spared this stream: its own, with noEcho.
-    pub(super) fn spared(&self, stream: &Stream) -> bool {
-        stream.publisher == self.membership.slot
-            && self.shard.plan.slots[stream.publisher.index()].no_echo
-    }
-
-    pub(super) fn view<'v>(
-        &'v self,
-        key: PairKey,
-        stream: &'v Stream,
-        marks: &'v [Mark],
-    ) -> PairView<'v> {
-        let (next, holes) = self.membership.frontier(key.stream());
-        PairView {
-            marks,
-            stream,
-            next,
-            holes: if holes {
-                self.shard.pairs.holes(key)
-            } else {
-                &[]
-            },
-            shown: self.membership.shown(key.stream()),
-            blind_from: if self.shard.plan.mode == Mode::Counts {
-                1
-            } else if self.membership.blind || self.shard.pairs.has_blind() {
-                self.shard
-                    .pairs
-                    .blind_from(self.membership, key)
-                    .unwrap_or(u32::MAX)
-            } else {
-                u32::MAX
-            },
-            reliable: self.reliable,
-            promise: self.shard.plan.promise,
-            attached: self.attached,
-        }
-    }
-
-    /// The recovery that missing messages from `piece.first` on are laid to (R1), if to
-    /// one, and the last message of which the same is true. A message is laid to a recovery
-    /// when it was sent while the receiver was away, give or take one exchange of facts.
-    /// `last`: also when its group has been silent since.
-    fn recovery(
-        &self,
-        stream: &Stream,
-        piece: &Piece,
-        marks: &[Mark],
-        last: bool,
-    ) -> (Option<u16>, u32) {
-        let mark = piece.window.and_then(|at| marks.get(at));
-        let (Some(mark), Some(source)) = (mark, self.group.source_of(stream)) else {
-            return (None, piece.last);
-        };
-        let index = (self.membership.slot.0 - self.shard.slots.start) as usize;
-        let latest = marks.last().is_some_and(|m| m.ordinal == mark.ordinal);
-        let silent = last && latest && mark.end.is_none() && !self.membership.heard_since_recovery;
-        let mut until = piece.last;
-        let mut found = None;
-        for recovery in self.shard.receivers[index].recoveries.iter().rev() {
-            if recovery.epoch != mark.epoch {
-                continue;
-            }
-            let before = self.group.before(source, recovery.lost_at).of(stream);
-            let after = self.group.after(source, recovery.confirmed_at).of(stream);
-            let from = before.map_or(0, |at| at.0);
-            let to = match silent {
-                true => u32::MAX,
-                false => after.map_or(u32::MAX, |at| at.0),
-            };
-            if piece.first <= from {
-                until = until.min(from);
-            } else if piece.first <= to {
-                until = until.min(to);
-                found = found.or(Some(recovery.transport));
-            }
-        }
-        (found, until)
-    }
+/// What judging a group comes to, before it is written back.
+struct GroupVerdict<'a> {
+    targets: &'a [u32],
+    ledger: Ledger,
+    changes: Vec<Change>,
+    /// Deliveries of what was refused with `Forbidden`, for their incidents.
+    forbidden: Vec<(Slot, StreamId, u32)>,
+    /// By stream: what no receiver judged so far has.
+    unreached: Vec<Vec<(u32, u32)>>,
+    /// At the end only: what is missing for good.
+    suspects: Option<&'a mut Vec<Suspect>>,
 }
 
 impl Shard {
@@ -139,97 +44,107 @@ impl Shard {
         &mut self,
         index: usize,
         targets: &[u32],
-        mut suspects: Option<&mut Vec<Suspect>>,
+        suspects: Option<&mut Vec<Suspect>>,
     ) {
         let group = &self.groups[index];
-        let mut ledger = self.ledgers[index].clone();
-        let mut changes = Vec::new();
-        let mut forbidden = Vec::new();
-        let mut unreached: Vec<Vec<(u32, u32)>> = group
-            .streams
-            .iter()
-            .zip(targets)
-            .map(|(stream, to)| ranges(stream.horizon + 1, *to))
-            .collect();
-        let mut marks = SmallVec::new();
+        let mut verdict = GroupVerdict {
+            targets,
+            ledger: self.ledgers[index].clone(),
+            changes: Vec::new(),
+            forbidden: Vec::new(),
+            unreached: group
+                .streams
+                .iter()
+                .zip(targets)
+                .map(|(stream, to)| ranges(stream.horizon + 1, *to))
+                .collect(),
+            suspects,
+        };
         for member in &group.members {
-            let judged = Judged::new(self, group, *member);
-            for (at, stream) in group.streams.iter().enumerate() {
-                let to = targets[at];
-                let key = PairKey::new(*member, at as u32);
-                if judged.spared(stream) {
-                    ledger.no_echo += u64::from(to - stream.horizon);
-                    continue;
-                }
-                let (next, holes) = judged.membership.frontier(at as u32);
-                if to == stream.horizon && !(holes && suspects.is_some()) {
-                    continue;
-                }
-                judged.resolved.marks(stream, &mut marks);
-                let view = judged.view(key, stream, &marks);
-                let mut pair = PairVerdict {
-                    judged: &judged,
-                    view: &view,
-                    key,
-                    ledger: &mut ledger,
-                    forbidden: &mut forbidden,
-                    suspects: suspects.as_deref_mut(),
-                    kept: SmallVec::new(),
-                    missing: Vec::new(),
-                    folded: false,
-                };
-                pair.run(to);
-                let PairVerdict {
-                    kept,
-                    missing,
-                    folded,
-                    ..
-                } = pair;
-                if !unreached[at].is_empty() {
-                    unreached[at] = intersect(&unreached[at], &missing);
-                }
-                if suspects.is_none() && (holes || folded || next <= to || !kept.is_empty()) {
-                    changes.push(Change {
-                        key,
-                        next: next.max(to + 1),
-                        holes: kept,
-                        folded,
-                    });
-                }
-            }
+            verdict.member(&Judged::new(self, group, *member), group);
         }
+        let GroupVerdict {
+            ledger,
+            changes,
+            forbidden,
+            unreached,
+            ..
+        } = verdict;
         self.ledgers[index] = ledger;
         for (slot, stream, seq) in forbidden {
             self.forbidden_incident(slot, stream, seq);
         }
         for change in changes {
-            let membership = &mut self.members[change.key.member() as usize];
-            if change.key.stream() as usize >= membership.tracked() {
-                if change.holes.is_empty() {
-                    continue;
-                }
-                let streams = self.groups[index].streams.len();
-                self.pairs_held += (streams - membership.tracked()) as u64;
-                membership.grow(streams, &self.groups[index]);
-            }
-            membership.set_frontier(change.key.stream(), change.next, !change.holes.is_empty());
-            if change.folded {
-                membership.set_folded(change.key.stream());
-            }
-            self.pairs.set_holes(change.key, change.holes);
+            self.apply_change(index, change);
         }
-        for ((stream, to), unreached) in self.groups[index]
-            .streams
-            .iter_mut()
-            .zip(targets)
-            .zip(unreached)
-        {
+        let streams = self.groups[index].streams.iter_mut();
+        for ((stream, to), unreached) in streams.zip(targets).zip(unreached) {
             stream.horizon = *to;
-            for range in unreached {
-                match stream.unreached.last_mut() {
-                    Some(last) if last.1 + 1 == range.0 => last.1 = range.1,
-                    _ => stream.unreached.push(range),
-                }
+            for (first, last) in unreached {
+                push_range(&mut stream.unreached, first, last);
+            }
+        }
+    }
+
+    fn apply_change(&mut self, index: usize, change: Change) {
+        let membership = &mut self.members[change.key.member() as usize];
+        if change.key.stream() as usize >= membership.tracked() {
+            if change.holes.is_empty() {
+                return;
+            }
+            let streams = self.groups[index].streams.len();
+            self.pairs_held += (streams - membership.tracked()) as u64;
+            membership.grow(streams, &self.groups[index]);
+        }
+        let holes = !change.holes.is_empty();
+        membership.set_frontier(change.key.stream(), change.next, holes);
+        if change.folded {
+            membership.set_folded(change.key.stream());
+        }
+        self.pairs.set_holes(change.key, change.holes);
+    }
+}
+
+impl GroupVerdict<'_> {
+    /// Judges the pairs of one membership.
+    fn member(&mut self, judged: &Judged<'_>, group: &Group) {
+        let mut marks = SmallVec::new();
+        for (at, stream) in group.streams.iter().enumerate() {
+            let to = self.targets[at];
+            if judged.spared(stream) {
+                self.ledger.no_echo += u64::from(to - stream.horizon);
+                continue;
+            }
+            // At most 2^24 streams.
+            let key = PairKey::new(judged.member, at as u32);
+            let (next, holes) = judged.membership.frontier(key.stream());
+            if to == stream.horizon && !(holes && self.suspects.is_some()) {
+                continue;
+            }
+            judged.resolved.marks(stream, &mut marks);
+            let mut pair = PairVerdict {
+                judged,
+                view: &judged.view(key, stream, &marks),
+                key,
+                ledger: &mut self.ledger,
+                forbidden: &mut self.forbidden,
+                suspects: self.suspects.as_deref_mut(),
+                kept: SmallVec::new(),
+                missing: Vec::new(),
+                folded: false,
+            };
+            pair.run(to);
+            let (kept, missing, folded) = (pair.kept, pair.missing, pair.folded);
+            if !self.unreached[at].is_empty() {
+                self.unreached[at] = intersect(&self.unreached[at], &missing);
+            }
+            if self.suspects.is_none() && (holes || folded || next <= to || !kept.is_empty()) {
+                self.changes.push(Change {
+                    key,
+                    next: next.max(to + 1),
+                    holes: kept,
+                    folded,
+                });
             }
         }
     }
@@ -240,8 +155,7 @@ struct PairVerdict<'a, 's> {
     judged: &'a Judged<'s>,
     view: &'a PairView<'a>,
     key: PairKey,
-    ledger: &'a mut super::ledger::Ledger,
-    /// Deliveries of what was refused with `Forbidden`, for their incidents.
+    ledger: &'a mut Ledger,
     forbidden: &'a mut Vec<(Slot, StreamId, u32)>,
     suspects: Option<&'a mut Vec<Suspect>>,
     /// Holes that stay.

@@ -255,7 +255,7 @@ impl Shard {
             },
         };
         self.members[member as usize].heard_since_recovery = true;
-        if identity.no_echo && identity.publisher == step.slot {
+        if self.is_spared(step, identity) {
             self.echo(step, identity);
             return false;
         }
@@ -280,7 +280,9 @@ impl Shard {
 
     fn echo(&mut self, step: &Step<'_>, identity: &Identity) {
         self.frames.echo += 1;
-        if identity.epoch == step.epoch {
+        if !identity.no_echo {
+            self.permitted.add(Permitted::EchoByLostOption, 1);
+        } else if identity.epoch == step.epoch {
             self.violations.add(Violation::Echo, 1);
             self.about(step, Some(identity), Violation::Echo, || {
                 "its own message, sent with noEcho on this connection".into()

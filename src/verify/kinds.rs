@@ -130,6 +130,9 @@ kinds! {
         AfterLeaveRace => "after_leave_race",
         /// A message with noEcho, resent by its publisher's new connection.
         EchoOnNewConnection => "echo_on_new_connection",
+        /// A message that its publisher's retry sent without noEcho, as the official Python
+        /// client does.
+        EchoByLostOption => "echo_by_lost_option",
     }
 }
 

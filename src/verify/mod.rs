@@ -20,6 +20,7 @@ mod frame;
 mod group;
 mod incident;
 mod judge;
+mod judged;
 pub mod kinds;
 mod ledger;
 mod marks;

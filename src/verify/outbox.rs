@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::events::{Answer, Outcome};
 use super::facts::{Facts, StreamFacts};
+use super::membership::SEQ_MAX;
 use super::recorder::{PublishRecord, PublisherTrace};
 use super::sending::{Open, OutStream};
 use crate::base::{AckId, Time};
@@ -66,19 +67,13 @@ impl Outbox {
         let stream = &mut self.streams[index as usize];
         let seq = identity.seq;
         if seq > stream.invoked {
-            if seq != stream.invoked + 1 {
-                self.mismatches.note(|| {
-                    format!(
-                        "publisher {} skipped from seq {} to {seq}",
-                        id.publisher, stream.invoked
-                    )
-                });
-                // The skipped ones were never sent; they stay open as unknown.
-                for _ in stream.invoked + 1..seq {
-                    stream.open.push_back(Open::default());
-                }
+            if seq != stream.invoked + 1 || seq > SEQ_MAX {
+                let last = stream.invoked;
+                self.mismatches
+                    .note(|| format!("publisher {} went from seq {last} to {seq}", id.publisher));
+                return;
             }
-            self.totals.invoked += u64::from(seq - stream.invoked);
+            self.totals.invoked += 1;
             stream.invoked = seq;
             stream.open.push_back(Open::default());
             if stream.epoch != Some(identity.epoch) {

@@ -160,7 +160,11 @@ impl Shard {
             .control
             .push((now, Control::RecoveryOpened(transport)));
         if let Some(conn) = &mut receiver.conn {
-            conn.opened(transport);
+            conn.opened(transport, now);
+        }
+        // For the case that the loss itself was not told.
+        for (group, _) in &self.receivers[index].members {
+            self.groups[group.index()].need_before(now);
         }
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::fold::Judged;
 use super::group::Group;
 use super::judge::Bucket;
+use super::judged::Judged;
 use super::marks::Mark;
 use super::membership::Membership;
 use super::pairs::PairKey;

@@ -3,6 +3,7 @@
 
 mod broken;
 mod chaos;
+mod client;
 mod flags;
 mod load;
 mod people;

@@ -945,6 +945,20 @@ fn the_same_message_on_the_old_and_the_new_connection_is_permitted() {
         Expect::default()
             .violation(Violation::Duplicated, 1)
             .of(&world.finish());
+
+        // Not even when no record of the first copy is left: it was sent after the join.
+        let mut world = World::joined(promise);
+        warm(&mut world);
+        world.reconnect(3, ConnectionEnd::WindowPassed);
+        world.wait(Duration::from_secs(1));
+        let sent = world.publish_to_all(0);
+        for _ in 0..200 {
+            world.publish_to_all(0);
+        }
+        world.deliver(&sent, 3);
+        Expect::default()
+            .violation(Violation::Duplicated, 1)
+            .of(&world.finish());
     }
 }
 
@@ -1046,6 +1060,127 @@ fn a_hub_restart_excuses_every_connection() {
         warm(&mut world);
         Expect::default()
             .permitted(Permitted::PublishUnknown, 3)
+            .of(&world.finish());
+    }
+}
+
+#[test]
+fn a_retry_racing_a_recovery_may_be_answered_twice() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        warm(&mut world);
+        let sent = world.send(0, G);
+        world.lose(0);
+        world.recover(0);
+        let again = world.resend(&sent, Cause::AfterRecovery);
+        for receiver in 1..=3 {
+            world.deliver(&sent, receiver);
+        }
+        world.answer(&again, Answer::Duplicate);
+        world.settle(&again, Outcome::Ok);
+        // The first transmission's answer comes last: the outcome is final.
+        world.answer(&sent, Answer::Success);
+        let now = world.tick();
+        world.shard(0).late_ack(Slot(0), sent.ack_id, now);
+        Expect::default().of(&world.finish());
+    }
+}
+
+#[test]
+fn a_delivery_may_come_before_its_publishers_answer() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        let sent = world.send(0, G);
+        for receiver in 1..=3 {
+            assert!(world.deliver(&sent, receiver).fresh);
+        }
+        world.wait(Duration::from_secs(2));
+        world.ok(&sent);
+        let v = world.finish();
+        Expect::default().of(&v);
+        assert_eq!(v.delivery.delivered, 3);
+    }
+}
+
+#[test]
+fn a_late_answer_does_not_turn_an_unknown_outcome_into_a_loss() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        let sent = world.send(0, G);
+        world.settle(&sent, Outcome::Unknown);
+        world.wait(Duration::from_secs(1));
+        world.answer(&sent, Answer::Success);
+        warm(&mut world);
+        Expect::default()
+            .permitted(Permitted::PublishUnknown, 3)
+            .of(&world.finish());
+    }
+}
+
+#[test]
+fn a_join_refused_after_a_resend_may_have_been_executed_all_the_same() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        let now = world.tick();
+        world.shard(4).join_invoked(Slot(4), G, now);
+        world.lose(4);
+        world.recover(4);
+        let now = world.tick();
+        world.shard(4).join_invoked(Slot(4), G, now);
+        let now = world.tick();
+        world.shard(4).join_answered(Slot(4), G, false, now);
+        let sent = world.publish_to_all(0);
+        world.deliver(&sent, 4);
+        let v = world.finish();
+        Expect::default().of(&v);
+        assert_eq!(v.delivery.not_owed, 1);
+    }
+}
+
+#[test]
+fn two_connections_of_one_user_are_owed_a_copy_each() {
+    for promise in PROMISES {
+        let mut twins = plan(promise, 5, 1);
+        twins.slots[2].user_id = Some("user-1".into());
+        let mut world = World::joined_with(twins);
+        warm(&mut world);
+        let sent = world.publish(0);
+        world.deliver(&sent, 1);
+        world.deliver(&sent, 3);
+        let v = world.finish();
+        Expect::default().violation(Violation::Lost, 1).of(&v);
+        assert_eq!(v.incidents[0].receiver, Some(2));
+    }
+}
+
+#[test]
+fn a_message_of_the_service_is_numbered_and_nothing_else() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        warm(&mut world);
+        for receiver in 1..=3 {
+            let id = world.next_id(receiver);
+            assert!(world.server_frame(receiver, id).fresh);
+        }
+        warm(&mut world);
+        let id = world.last_id(1);
+        assert!(!world.server_frame(1, id).fresh);
+        Expect::default()
+            .violation(Violation::SequenceRepeated, 1)
+            .of(&world.finish());
+    }
+}
+
+#[test]
+fn a_reliable_connection_numbers_every_message() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        let sent = world.publish(0);
+        world.deliver(&sent, 1);
+        world.deliver(&sent, 2);
+        world.unnumbered(&sent, 3);
+        Expect::default()
+            .violation(Violation::EnvelopeWrong, 1)
             .of(&world.finish());
     }
 }

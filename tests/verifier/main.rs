@@ -3,7 +3,9 @@
 mod histories;
 mod limits;
 mod model;
+mod noise;
 mod oracle;
 mod random;
+mod speed;
 mod tap;
 mod world;

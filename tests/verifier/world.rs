@@ -354,6 +354,37 @@ impl World {
         self.shard(receiver).frame(Slot(receiver), &message, now)
     }
 
+    /// A message of the service itself.
+    pub(crate) fn server_frame(&mut self, receiver: u32, id: u64) -> FrameVerdict {
+        let now = self.tick();
+        let message = DataMessage {
+            sequence_id: Some(SequenceId(id)),
+            from: MessageFrom::Server,
+            data: Data::Text("news".into()),
+        };
+        self.shard(receiver).frame(Slot(receiver), &message, now)
+    }
+
+    /// Arrives without a sequence id.
+    pub(crate) fn unnumbered(&mut self, sent: &Sent, receiver: u32) {
+        let mut scratch = Vec::new();
+        let template = Template {
+            data_type: DataType::Text,
+            size: 64,
+            padding: Padding::Random,
+        };
+        let now = self.tick();
+        let message = DataMessage {
+            sequence_id: None,
+            from: MessageFrom::Group {
+                group: "group-0".into(),
+                from_user_id: None,
+            },
+            data: template.write(&sent.identity, &mut scratch),
+        };
+        self.shard(receiver).frame(Slot(receiver), &message, now);
+    }
+
     pub(crate) fn next_id(&mut self, receiver: u32) -> u64 {
         self.clients[receiver as usize].id += 1;
         self.clients[receiver as usize].id

@@ -50,6 +50,7 @@ pub(in crate::report) fn scenario() -> Scenario {
         sessions: None,
         churn: None,
         publish: None,
+        client: crate::scenario::ClientSpec::of(Default::default(), Subprotocol::JsonReliable),
     };
     let mut talkers = pool("talkers", 0);
     talkers.publish = Some(Publish {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
+use super::client;
 use super::groups::{self, Groups};
 use super::scenario::{Outside, Verify};
 use super::{publish, sessions};
@@ -16,7 +17,7 @@ use crate::scenario::read::source::{Mistakes, Place};
 use crate::scenario::read::tree::Entry;
 use crate::wire::Subprotocol;
 
-pub(in crate::scenario) const KEYS: [&str; 8] = [
+pub(in crate::scenario) const KEYS: [&str; 9] = [
     "clients",
     "protocol",
     "connect",
@@ -25,6 +26,7 @@ pub(in crate::scenario) const KEYS: [&str; 8] = [
     "groups",
     "churn",
     "publish",
+    "client",
 ];
 /// Clients of one run: slots are numbered in 24 bits.
 pub(super) const CLIENTS_MAX: u64 = 1 << 24;
@@ -208,6 +210,7 @@ fn finish(
             first_slot,
             clients: draft.clients,
             protocol,
+            client: client::read(section, protocol, mistakes),
             connect: connect(section, mistakes),
             connections_per_user: per_user(section, mistakes),
             sessions: draft.sessions,

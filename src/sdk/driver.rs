@@ -1,0 +1,638 @@
+//! The task of one client: moves bytes between socket and session, commands in, events out.
+
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::builder::Options;
+use super::client::State;
+use super::credential::split_token;
+use super::error::{ConnectError, RequestError};
+use super::event::{Event, Message};
+use super::link::{Dialling, Link};
+use super::request::{Outcome as Answered, Receipt};
+use super::worker::Worker;
+use crate::base::{AckId, Time};
+use crate::protocol::{
+    self, Answer, Control, Dial, Operation, Output, Received, RequestId, RequestOptions, Session,
+    Settled, Transmit,
+};
+use crate::transport::{Closed, DialRequest, Incoming, Target};
+use crate::wire::close::Close;
+use crate::wire::codec::{self, Payload};
+use crate::wire::{Data, DataMessage, Downstream, MessageFrom, Subprotocol, Upstream};
+
+/// Commands taken in one turn, so that other clients get theirs.
+const COMMANDS_PER_TURN: usize = 64;
+/// Unsent bytes above which no more frames are written; requests wait in the session.
+const UNSENT_MAX: usize = 256 * 1024;
+
+pub(super) type Content = Arc<Data<'static>>;
+
+/// What a handle asks of the task.
+pub(super) enum Command {
+    Start(oneshot::Sender<Result<(), ConnectError>>),
+    /// Stop when every request has its outcome, at the latest after so long.
+    Stop(Duration, oneshot::Sender<()>),
+    Request {
+        token: u64,
+        operation: Operation<Content>,
+        options: RequestOptions,
+        reply: oneshot::Sender<Answered>,
+    },
+    Cancel(u64),
+}
+
+/// The task's ends of the channels to the handles.
+pub(super) struct Wires {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) state: watch::Sender<State>,
+}
+
+/// One client.
+pub(super) struct Driver {
+    worker: Rc<Worker>,
+    options: Options,
+    commands: mpsc::Receiver<Command>,
+    session: Session<Content>,
+    link: Link,
+    ears: Ears,
+    /// A graceful stop is under way, until then at the latest.
+    stop_at: Option<Time>,
+    stoppers: Vec<oneshot::Sender<()>>,
+    frame: Vec<u8>,
+    /// No handle is left.
+    orphaned: bool,
+}
+
+/// Whoever waits for something of this client.
+struct Ears {
+    events: broadcast::Sender<Event>,
+    state: watch::Sender<State>,
+    waiting: FxHashMap<RequestId, (u64, oneshot::Sender<Answered>)>,
+    starters: Vec<oneshot::Sender<Result<(), ConnectError>>>,
+    connection_id: Option<String>,
+    /// Why the hub says it will close.
+    notice: Option<String>,
+    /// The last error answer: the session keeps its kind, not its words.
+    refusal: Option<(AckId, String, String)>,
+    connect_error: Option<ConnectError>,
+}
+
+impl Driver {
+    pub(super) fn new(worker: Rc<Worker>, options: Options, wires: Wires) -> Self {
+        Driver {
+            worker,
+            session: Session::new(options.session.clone()),
+            options,
+            commands: wires.commands,
+            link: Link::default(),
+            ears: Ears {
+                events: wires.events,
+                state: wires.state,
+                waiting: FxHashMap::default(),
+                starters: Vec::new(),
+                connection_id: None,
+                notice: None,
+                refusal: None,
+                connect_error: None,
+            },
+            stop_at: None,
+            stoppers: Vec::new(),
+            frame: Vec::new(),
+            orphaned: false,
+        }
+    }
+
+    /// Runs until no handle is left and the goodbye is said.
+    pub(super) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.take_commands(cx);
+        loop {
+            let now = self.worker.clock.now();
+            match self.link.poll_dial(cx) {
+                Some(Ok(())) => self.session.handle_opened(now),
+                Some(Err(error)) => {
+                    let text = error.to_string();
+                    self.ears.connect_error = Some(error);
+                    self.session.handle_dial_failed(now, &text);
+                }
+                None => {}
+            }
+            self.poll_read(cx);
+            let now = self.worker.clock.now();
+            self.stop_if_due(now);
+            let deadlines = [
+                self.session.poll_timeout(),
+                self.stop_at,
+                self.link.deadline(),
+            ];
+            let deadline = deadlines.into_iter().flatten().min();
+            let due = self.link.poll_timer(deadline, &self.worker, now, cx);
+            if due {
+                let now = self.worker.clock.now();
+                self.session.handle_timeout(now);
+                self.stop_if_due(now);
+            }
+            let dialled = self.drain(now);
+            let lost = self.poll_flush(now, cx);
+            self.link.poll_leaving(now, &self.worker, cx);
+            if !due && !dialled && !lost {
+                break;
+            }
+        }
+        self.ears.show_state(&self.session);
+        let stopped = self.session.is_stopped() && !self.link.is_leaving();
+        if stopped {
+            for reply in self.stoppers.drain(..) {
+                // Whoever asked may be gone.
+                let _ = reply.send(());
+            }
+        }
+        if stopped && self.orphaned {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    // ---- commands ---------------------------------------------------------------------
+
+    fn take_commands(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..COMMANDS_PER_TURN {
+            if self.orphaned {
+                return;
+            }
+            match self.commands.poll_recv(cx) {
+                Poll::Ready(Some(command)) => {
+                    let now = self.worker.clock.now();
+                    self.command(command, now);
+                }
+                Poll::Ready(None) => {
+                    self.orphaned = true;
+                    self.session.stop();
+                }
+                Poll::Pending => return,
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    fn command(&mut self, command: Command, now: Time) {
+        match command {
+            Command::Start(reply) if self.session.is_connected() => {
+                let _ = reply.send(Ok(()));
+            }
+            Command::Start(reply) => {
+                self.ears.starters.push(reply);
+                self.session.start();
+            }
+            Command::Stop(within, reply) => {
+                self.stoppers.push(reply);
+                let at = now + within;
+                self.stop_at = Some(self.stop_at.map_or(at, |earlier| earlier.min(at)));
+            }
+            Command::Request {
+                token,
+                operation,
+                options,
+                reply,
+            } => {
+                let refusal = if self.stop_at.is_some() || self.session.is_stopped() {
+                    RequestError::Stopped
+                } else {
+                    match self.session.request_with(now, operation, options) {
+                        Ok(id) => {
+                            self.ears.waiting.insert(id, (token, reply));
+                            return;
+                        }
+                        Err(_) => RequestError::TooMany,
+                    }
+                };
+                let _ = reply.send(Err(refusal));
+            }
+            Command::Cancel(token) => {
+                let mut waiting = self.ears.waiting.iter();
+                let found = waiting.find(|(_, (known, _))| *known == token);
+                if let Some(id) = found.map(|(id, _)| *id) {
+                    self.ears.waiting.remove(&id);
+                    self.session.cancel(id);
+                }
+            }
+        }
+    }
+
+    fn stop_if_due(&mut self, now: Time) {
+        if let Some(at) = self.stop_at
+            && (at <= now || self.session.outstanding() == 0 || self.session.is_stopped())
+        {
+            self.stop_at = None;
+            self.session.stop();
+        }
+    }
+
+    // ---- the socket -------------------------------------------------------------------
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) {
+        let Driver {
+            session,
+            link,
+            ears,
+            worker,
+            options,
+            ..
+        } = self;
+        let Some(socket) = &mut link.socket else {
+            return;
+        };
+        let subprotocol = options.session.subprotocol;
+        let mut pongs: Vec<Vec<u8>> = Vec::new();
+        let mut goodbye = None;
+        let ended = socket.poll_read(cx, &mut worker.read.borrow_mut(), &mut |incoming| {
+            let now = worker.clock.now();
+            match incoming {
+                Incoming::Text(text) => {
+                    ears.hear(session, subprotocol, Payload::Text(text), now);
+                }
+                Incoming::Binary(bytes) => {
+                    ears.hear(session, subprotocol, Payload::Binary(bytes), now);
+                }
+                Incoming::Ping(bytes) => {
+                    session.handle_activity(now);
+                    pongs.push(bytes.to_vec());
+                }
+                Incoming::Pong(_) => session.handle_activity(now),
+                Incoming::Close(close) => goodbye = Some(close),
+            }
+            ControlFlow::Continue(())
+        });
+        for bytes in pongs {
+            // A socket too full for a pong is dead; its silence will show.
+            let _ = socket.queue_pong(&bytes);
+        }
+        let now = worker.clock.now();
+        let (reply, closed) = match (goodbye, ended) {
+            (Some(close), _) => (Some(close.clone()), close),
+            (None, Poll::Ready(Closed::Violation(violation))) => (
+                Some(Close::with_code(violation.code, "")),
+                Close::without_frame(violation.to_string()),
+            ),
+            (None, Poll::Ready(ended)) => (None, ended.to_close()),
+            (None, Poll::Pending) => return,
+        };
+        link.close(reply, now);
+        session.handle_closed(now, closed);
+    }
+
+    /// Writes what is queued. Returns whether the transport was lost over it.
+    fn poll_flush(&mut self, now: Time, cx: &mut Context<'_>) -> bool {
+        let Some(socket) = &mut self.link.socket else {
+            return false;
+        };
+        let Poll::Ready(Err(error)) = socket.poll_flush(cx) else {
+            return false;
+        };
+        self.link.close(None, now);
+        self.session
+            .handle_closed(now, Close::without_frame(error.to_string()));
+        self.drain(now);
+        true
+    }
+
+    /// Does what the session asks for. Returns whether a dial was started.
+    fn drain(&mut self, now: Time) -> bool {
+        let mut dialled = false;
+        loop {
+            while let Some(output) = self.session.poll_output() {
+                match output {
+                    Output::Event(event) => self.ears.event(&self.session, event),
+                    Output::CloseTransport(close) => self.link.close(close, now),
+                    Output::Dial(dial) => {
+                        let dial = self.dial(dial);
+                        self.link.dial(dial);
+                        dialled = true;
+                    }
+                }
+            }
+            if !self.transmit(now) && !self.session.has_output() {
+                return dialled;
+            }
+        }
+    }
+
+    fn dial(&self, dial: Dial) -> Dialling {
+        let (worker, options) = (self.worker.clone(), self.options.clone());
+        let open = async move {
+            let dialer = worker
+                .dialer(&options.tls)
+                .map_err(|error| ConnectError::Tls(Arc::new(error)))?;
+            let now = worker.clock.unix_now();
+            let mut url = options.credential.connect_url(now).await?;
+            if let Dial::Recover {
+                connection_id,
+                token,
+            } = &dial
+            {
+                url = Target::recovery_url(&url, connection_id, token);
+            }
+            let (url, bearer) = if options.bearer {
+                split_token(&url)
+            } else {
+                (url, None)
+            };
+            let request = DialRequest {
+                url: &url,
+                subprotocol: options.session.subprotocol,
+                bearer: bearer.as_ref(),
+                user_agent: &options.user_agent,
+                source: None,
+                timeout: options.connect_timeout,
+            };
+            dialer
+                .dial(request)
+                .await
+                .map_err(|error| ConnectError::Dial(Arc::new(error)))
+        };
+        let timeout = self.options.connect_timeout;
+        Box::pin(async move {
+            // The provider's time counts, too.
+            tokio::time::timeout(timeout, open)
+                .await
+                .unwrap_or_else(|_| {
+                    Err(ConnectError::Dial(Arc::new(
+                        crate::transport::DialError::Timeout(timeout),
+                    )))
+                })
+        })
+    }
+
+    /// Queues the frames that the session wants written. Returns whether there were any.
+    fn transmit(&mut self, now: Time) -> bool {
+        let Driver {
+            session,
+            link,
+            options,
+            frame,
+            ..
+        } = self;
+        let Some(socket) = &mut link.socket else {
+            return false;
+        };
+        let subprotocol = options.session.subprotocol;
+        let mut any = false;
+        while socket.queued_bytes() < UNSENT_MAX {
+            let Some(transmit) = session.poll_transmit(now) else {
+                break;
+            };
+            any = true;
+            frame.clear();
+            encode(subprotocol, &transmit, frame);
+            let queued = if subprotocol.is_binary() {
+                socket.queue_binary(frame)
+            } else {
+                socket.queue_text(frame)
+            };
+            // The bound above is below the socket's own.
+            if let Err(error) = queued {
+                tracing::warn!(%error, "frame not queued");
+            }
+        }
+        any
+    }
+}
+
+fn encode(subprotocol: Subprotocol, transmit: &Transmit<'_, Content>, out: &mut Vec<u8>) {
+    let frame = match transmit {
+        Transmit::Control(Control::Ping) => Upstream::Ping,
+        Transmit::Control(Control::SequenceAck(sequence_id)) => Upstream::SequenceAck {
+            sequence_id: *sequence_id,
+        },
+        Transmit::Request {
+            operation,
+            transmission,
+        } => {
+            let ack_id = transmission.ack_id;
+            match &**operation {
+                Operation::Join(group) => Upstream::JoinGroup {
+                    group: (&**group).into(),
+                    ack_id,
+                },
+                Operation::Leave(group) => Upstream::LeaveGroup {
+                    group: (&**group).into(),
+                    ack_id,
+                },
+                Operation::Send {
+                    group,
+                    no_echo,
+                    content,
+                } => Upstream::SendToGroup {
+                    group: (&**group).into(),
+                    ack_id,
+                    no_echo: *no_echo,
+                    data: content.reborrow(),
+                },
+                Operation::Event { event, content } => Upstream::Event {
+                    event: (&**event).into(),
+                    ack_id,
+                    data: content.reborrow(),
+                },
+            }
+        }
+    };
+    codec::encode_upstream(subprotocol, &frame, out);
+}
+
+impl Ears {
+    /// A message came: the session first, then whoever listens.
+    fn hear(
+        &mut self,
+        session: &mut Session<Content>,
+        subprotocol: Subprotocol,
+        payload: Payload<'_>,
+        now: Time,
+    ) {
+        let frame = match codec::decode_downstream(subprotocol, payload) {
+            Ok(frame) => frame,
+            Err(error) => return session.handle_bad_frame(now, &error.to_string()),
+        };
+        if let Downstream::Ack(ack) = &frame
+            && let Some(error) = &ack.error
+        {
+            let (name, message) = (error.name.to_string(), error.message.to_string());
+            self.refusal = Some((ack.ack_id, name, message));
+        }
+        let received = session.handle_frame(now, frame);
+        // A listener hears of a recovery before the first message after it.
+        while let Some(event) = session.poll_event() {
+            self.event(session, event);
+        }
+        if let Received::Data {
+            message,
+            fresh: true,
+        } = received
+        {
+            self.message(message);
+        }
+    }
+
+    fn message(&self, message: DataMessage<'_>) {
+        if self.events.receiver_count() == 0 {
+            return;
+        }
+        let (group, from_user_id) = match message.from {
+            MessageFrom::Group {
+                group,
+                from_user_id,
+            } => (
+                Some(group.into_owned()),
+                from_user_id.map(|user| user.into_owned()),
+            ),
+            MessageFrom::Server => (None, None),
+        };
+        let of_group = group.is_some();
+        let message = Message {
+            group,
+            from_user_id,
+            sequence_id: message.sequence_id.map(|id| id.0),
+            data: Arc::new(message.data.into_owned()),
+        };
+        self.tell(if of_group {
+            Event::GroupMessage(message)
+        } else {
+            Event::ServerMessage(message)
+        });
+    }
+
+    fn tell(&self, event: Event) {
+        // An error says that nobody listens.
+        let _ = self.events.send(event);
+    }
+
+    fn event(&mut self, session: &Session<Content>, event: protocol::Event<Content>) {
+        use protocol::Event as Happened;
+        // Whoever hears of it and then asks must not get the state before it.
+        self.show_state(session);
+        match event {
+            Happened::Connected {
+                connection_id,
+                user_id,
+                ..
+            } => {
+                self.connection_id = Some(connection_id.clone());
+                self.notice = None;
+                self.connect_error = None;
+                self.tell(Event::Connected {
+                    connection_id,
+                    user_id,
+                });
+                for reply in self.starters.drain(..) {
+                    let _ = reply.send(Ok(()));
+                }
+            }
+            Happened::TransportLost(_) => {
+                if let (true, Some(connection_id)) =
+                    (session.is_recovering(), self.connection_id.clone())
+                {
+                    self.tell(Event::Recovering { connection_id });
+                }
+            }
+            Happened::RecoveryConfirmed => {
+                if let Some(connection_id) = self.connection_id.clone() {
+                    self.tell(Event::Recovered { connection_id });
+                }
+                for reply in self.starters.drain(..) {
+                    let _ = reply.send(Ok(()));
+                }
+            }
+            Happened::RecoveryFailed(_) | Happened::NotRecoverable(_) => self.disconnected(),
+            Happened::ConnectFailed(error) => {
+                self.connect_error
+                    .get_or_insert(ConnectError::Session(error));
+            }
+            Happened::RejoinFailed { group, error } => {
+                self.tell(Event::RejoinFailed { group, error });
+            }
+            Happened::DisconnectNotice(reason) => self.notice = reason,
+            Happened::Settled(settled) => self.settled(settled),
+            Happened::Stopped => {
+                self.disconnected();
+                self.tell(Event::Stopped);
+                let error = self.connect_error.take().unwrap_or(ConnectError::Stopped);
+                for reply in self.starters.drain(..) {
+                    let _ = reply.send(Err(error.clone()));
+                }
+            }
+            Happened::RecoveryOpened { .. }
+            | Happened::RecoveryNamed { .. }
+            | Happened::RejoinDone { .. }
+            | Happened::Answered { .. }
+            | Happened::AckMissing { .. }
+            | Happened::LateAck(_)
+            | Happened::UnsolicitedAck(_)
+            | Happened::BadFrame(_)
+            | Happened::IdleTimeout => {}
+        }
+    }
+
+    fn show_state(&self, session: &Session<Content>) {
+        let state = if session.is_stopped() {
+            State::Stopped
+        } else if session.is_recovering() {
+            State::Recovering
+        } else if session.is_connected() {
+            State::Connected
+        } else {
+            State::Connecting
+        };
+        self.state
+            .send_if_modified(|shown| std::mem::replace(shown, state) != state);
+    }
+
+    /// Tells of the end of a connection, once.
+    fn disconnected(&mut self) {
+        if let Some(connection_id) = self.connection_id.take() {
+            let reason = self.notice.take();
+            self.tell(Event::Disconnected {
+                connection_id,
+                reason,
+            });
+        }
+    }
+
+    fn settled(&mut self, settled: Settled<Content>) {
+        let Some((_, reply)) = self.waiting.remove(&settled.request) else {
+            return;
+        };
+        let duplicate = settled.answer == Some(Answer::Duplicate);
+        let receipt = Receipt {
+            ack_id: settled.ack_id.map(|id| id.0),
+            duplicate,
+        };
+        let refusal = self
+            .refusal
+            .take_if(|(ack_id, ..)| Some(*ack_id) == settled.ack_id)
+            .filter(|_| settled.answer.is_some());
+        let outcome = match (settled.outcome, refusal) {
+            (protocol::Outcome::Ok | protocol::Outcome::FireAndForget, _) => Ok(receipt),
+            // Success in all official clients; the caller may have sent it before.
+            _ if duplicate => Ok(receipt),
+            (_, Some((ack_id, name, message))) => Err(RequestError::Refused {
+                name,
+                message,
+                ack_id: ack_id.0,
+            }),
+            (protocol::Outcome::Unknown, None) => Err(RequestError::Unknown),
+            (protocol::Outcome::Failed, None) => Err(RequestError::NotSent),
+        };
+        let _ = reply.send(outcome);
+    }
+}

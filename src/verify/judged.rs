@@ -1,0 +1,117 @@
+//! One membership made ready for judgement: what `judge` needs to see of each of its pairs.
+
+use super::group::{Group, Stream};
+use super::judge::{PairView, Piece};
+use super::marks::{Mark, Resolved};
+use super::membership::Membership;
+use super::pairs::PairKey;
+use super::plan::Mode;
+use super::shard::Shard;
+
+/// Judges the pairs of one membership.
+pub(super) struct Judged<'a> {
+    pub(super) shard: &'a Shard,
+    group: &'a Group,
+    pub(super) membership: &'a Membership,
+    pub(super) member: u32,
+    pub(super) resolved: Resolved<'a>,
+    reliable: bool,
+    attached: bool,
+}
+
+impl<'a> Judged<'a> {
+    pub(super) fn new(shard: &'a Shard, group: &'a Group, member: u32) -> Self {
+        let membership = &shard.members[member as usize];
+        let plan = shard.plan.slot(membership.slot);
+        let index = (membership.slot.0 - shard.slots.start) as usize;
+        Judged {
+            shard,
+            group,
+            membership,
+            member,
+            resolved: membership.resolve(group),
+            reliable: plan.is_some_and(|plan| plan.reliable),
+            attached: shard.receivers[index].attached(),
+        }
+    }
+
+    /// The receiver asked to be spared this stream: its own, with noEcho.
+    pub(super) fn spared(&self, stream: &Stream) -> bool {
+        stream.publisher == self.membership.slot
+            && self.shard.plan.slots[stream.publisher.index()].no_echo
+    }
+
+    pub(super) fn view<'v>(
+        &'v self,
+        key: PairKey,
+        stream: &'v Stream,
+        marks: &'v [Mark],
+    ) -> PairView<'v> {
+        let (next, holes) = self.membership.frontier(key.stream());
+        PairView {
+            marks,
+            stream,
+            next,
+            holes: if holes {
+                self.shard.pairs.holes(key)
+            } else {
+                &[]
+            },
+            shown: self.membership.shown(key.stream()),
+            blind_from: if self.shard.plan.mode == Mode::Counts {
+                1
+            } else if self.membership.blind || self.shard.pairs.has_blind() {
+                self.shard
+                    .pairs
+                    .blind_from(self.membership, key)
+                    .unwrap_or(u32::MAX)
+            } else {
+                u32::MAX
+            },
+            reliable: self.reliable,
+            promise: self.shard.plan.promise,
+            attached: self.attached,
+        }
+    }
+
+    /// The recovery that missing messages from `piece.first` on are laid to (R1), if to
+    /// one, and the last message of which the same is true. A message is laid to a recovery
+    /// when it was sent while the receiver was away, give or take one exchange of facts.
+    /// `last`: also when its group has been silent since.
+    pub(super) fn recovery(
+        &self,
+        stream: &Stream,
+        piece: &Piece,
+        marks: &[Mark],
+        last: bool,
+    ) -> (Option<u16>, u32) {
+        let mark = piece.window.and_then(|at| marks.get(at));
+        let (Some(mark), Some(source)) = (mark, self.group.source_of(stream)) else {
+            return (None, piece.last);
+        };
+        let index = (self.membership.slot.0 - self.shard.slots.start) as usize;
+        let latest = marks.last().is_some_and(|m| m.ordinal == mark.ordinal);
+        let silent = last && latest && mark.end.is_none() && !self.membership.heard_since_recovery;
+        let mut until = piece.last;
+        let mut found = None;
+        for recovery in self.shard.receivers[index].recoveries.iter().rev() {
+            if recovery.epoch != mark.epoch {
+                continue;
+            }
+            let before = self.group.before(source, recovery.lost_at).of(stream);
+            let after = self.group.after(source, recovery.confirmed_at).of(stream);
+            let from = before.map_or(0, |at| at.0);
+            let to = match silent {
+                true => u32::MAX,
+                false => after.map_or(u32::MAX, |at| at.0),
+            };
+            if piece.first <= from {
+                until = until.min(from);
+            } else if piece.first <= to {
+                until = until.min(to);
+                found = found.or(Some(recovery.transport));
+            }
+        }
+        (found, until)
+    }
+}

@@ -1,0 +1,6 @@
+//! The client library against the embedded hub over real sockets: what a program sees.
+
+mod life;
+mod lines;
+mod requests;
+mod rig;
