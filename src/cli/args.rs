@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
-use crate::hub::FaultSpec;
+use crate::base::units::parse_duration;
+use crate::hub::{FaultSpec, UpstreamUrl};
 
 /// Load, soak and delivery verification for Azure Web PubSub and every hub that speaks its
 /// client protocol.
@@ -124,6 +126,24 @@ pub struct HubArgs {
     /// Check the tokens of clients against this key
     #[arg(long, value_name = "K", env = "HUBSTORM_ACCESS_KEY", hide_env_values = true, value_parser = secret)]
     pub access_key: Option<SecretString>,
+    /// Send events to this webhook; `{hub}` and `{event}` in it are replaced
+    #[arg(long, value_name = "URL")]
+    pub upstream: Option<UpstreamUrl>,
+    /// Who answers events when there is no webhook
+    #[arg(long, value_name = "WHO", default_value = "echo")]
+    pub events: Events,
+    /// Serve by TLS with this certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Serve by TLS with a certificate made now, and write it here
+    #[arg(long, value_name = "FILE", conflicts_with = "tls_cert")]
+    pub tls_self_signed: Option<PathBuf>,
+    /// How long a dropped session can be recovered
+    #[arg(long, value_name = "D", default_value = "30s", value_parser = parse_duration)]
+    pub recovery_window: Duration,
     /// A fault, `KIND[,p=P|every=N|at=T][,group=G][,count=N]`; repeatable
     #[arg(long, value_name = "SPEC")]
     pub fault: Vec<FaultSpec>,
@@ -139,6 +159,15 @@ pub struct HubArgs {
     /// What is logged to stderr
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log: LogLevel,
+}
+
+/// Who answers events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Events {
+    /// The hub itself: the payload comes back as a server message
+    Echo,
+    /// Nobody: events fail
+    None,
 }
 
 /// How much is logged.

@@ -1,9 +1,9 @@
 //! `hubstorm hub`: the embedded hub by itself.
 
 use crate::base::{Clock, Seed};
-use crate::hub::{self, FaultKind, HubConfig};
+use crate::hub::{self, EventHandler, FaultKind, HubConfig, HubTls};
 
-use super::args::{HubArgs, is_exposed};
+use super::args::{Events, HubArgs, is_exposed};
 use super::{EXIT_USAGE, complain, start_logging};
 
 pub(super) fn hub(args: HubArgs) -> u8 {
@@ -24,6 +24,20 @@ pub(super) fn hub(args: HubArgs) -> u8 {
     let mut config = HubConfig::new(args.listen, Seed(args.seed), Clock::start());
     config.access_key = args.access_key;
     config.faults = args.fault;
+    config.recovery_window = args.recovery_window;
+    config.upstream = args.upstream;
+    config.event_handler = match args.events {
+        Events::Echo => EventHandler::Echo,
+        Events::None => EventHandler::None,
+    };
+    config.tls = match (args.tls_cert, args.tls_key, args.tls_self_signed) {
+        (Some(certificate), Some(key), _) => Some(HubTls::Files { certificate, key }),
+        (_, _, Some(path)) => Some(HubTls::SelfMade {
+            names: Vec::new(),
+            certificate_out: Some(path),
+        }),
+        (_, _, None) => None,
+    };
     match hub::run_foreground(config, args.truth) {
         Ok(()) => 0,
         Err(error) => {

@@ -16,7 +16,7 @@ use crate::client::shared::user_id;
 use crate::exporter::ExporterState;
 use crate::exporter::{self, MetricsServer};
 use crate::generator::{self, GeneratorFacts};
-use crate::hub::{FaultSpec, Hub, HubConfig};
+use crate::hub::{DEVELOPMENT_KEY, FaultSpec, Hub, HubConfig};
 use crate::report::terminal::Paint;
 use crate::report::write::WriteError;
 use crate::report::{Results, ResultsDir, RunFacts, RunInfo};
@@ -27,9 +27,6 @@ use crate::verify;
 use super::execute::{Job, execute};
 use super::watch::{Shown, Watch};
 
-/// The official emulator's published development key: no secret. The embedded hub of a run
-/// checks tokens against it, so that clients have user ids and roles as with the service.
-const DEVELOPMENT_KEY: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789ABCDEFGH";
 /// A delivery later than this after its intended time is counted as late.
 const LATE_AFTER: Duration = Duration::from_secs(1);
 
@@ -243,6 +240,8 @@ fn target(
                 scenario.seed.child("hub"),
                 clock,
             );
+            // The published key of the official emulator, no secret: clients have user ids and
+            // roles, as with the service.
             config.access_key = Some(SecretString::from(DEVELOPMENT_KEY));
             config.faults = options.hub_faults.clone();
             let running = Hub::start(config)?;
