@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
-use crate::hub::FaultSpec;
+use crate::hub::{FaultSpec, UpstreamUrl};
 
 /// Load, soak and delivery verification for Azure Web PubSub and every hub that speaks its
 /// client protocol.
@@ -124,7 +124,25 @@ pub struct HubArgs {
     /// Check the tokens of clients against this key
     #[arg(long, value_name = "K", env = "HUBSTORM_ACCESS_KEY", hide_env_values = true, value_parser = secret)]
     pub access_key: Option<SecretString>,
-    /// A fault, `KIND[,p=P|every=N|at=T][,group=G][,count=N]`; repeatable
+    /// Send events to this webhook, e.g. http://localhost:3000/api/webpubsub/hubs/{hub}/;
+    /// left out, the hub answers events with their own payload
+    #[arg(long, value_name = "URL")]
+    pub upstream: Option<UpstreamUrl>,
+    /// Serve by TLS with this certificate, a PEM file
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        conflicts_with = "tls_self_signed"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Serve by TLS with a certificate made for localhost and written here, for clients to trust
+    #[arg(long, value_name = "FILE")]
+    pub tls_self_signed: Option<PathBuf>,
+    /// A fault, `KIND[,p=P|every=N|at=T][,group=G][,for=T][,count=N]`; repeatable
     #[arg(long, value_name = "SPEC")]
     pub fault: Vec<FaultSpec>,
     /// Explain every kind of fault, and end
