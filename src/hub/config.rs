@@ -87,7 +87,7 @@ pub struct HubConfig {
     pub access_key: Option<SecretString>,
     /// What to do wrong.
     pub faults: Vec<FaultSpec>,
-    /// Decides connectionIds and the faults' dice.
+    /// Decides the faults' dice.
     pub seed: Seed,
     /// The process's clock.
     pub clock: Clock,

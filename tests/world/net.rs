@@ -133,6 +133,7 @@ impl World {
         World {
             core: Core::new(Settings {
                 seed,
+                id_seed: seed,
                 faults: Vec::new(),
                 recovery_window: Duration::from_secs(30),
                 handler: EventHandler::Echo,

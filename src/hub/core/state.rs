@@ -29,6 +29,9 @@ use crate::hub::truth::Truth;
 /// What the core needs to know at its start.
 pub(crate) struct Settings {
     pub(crate) seed: Seed,
+    /// Of connectionIds and tokens: another one for each start of a hub, so that a client of
+    /// the one before is never taken for one of this.
+    pub(crate) id_seed: Seed,
     pub(crate) faults: Vec<FaultSpec>,
     pub(crate) recovery_window: Duration,
     pub(crate) handler: EventHandler,
@@ -167,8 +170,8 @@ impl Core {
             groups: Groups::new(),
             faults: FaultPlan::new(settings.faults, seed, settings.start),
             truth: Truth::new(seed.0),
-            ids: seed.stream("hub-connection-id", 0),
-            tokens: TokenMint::new(settings.access_key.as_ref(), seed),
+            ids: settings.id_seed.stream("hub-connection-id", 0),
+            tokens: TokenMint::new(settings.access_key.as_ref(), settings.id_seed),
             overflowed: Vec::new(),
             scratch: Vec::new(),
             now: settings.start,

@@ -50,6 +50,7 @@ impl World {
         World {
             core: Core::new(Settings {
                 seed: Seed(7),
+                id_seed: Seed(7),
                 faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
                 recovery_window: Duration::from_secs(30),
                 handler,

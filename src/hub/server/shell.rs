@@ -90,6 +90,11 @@ impl Shell {
     fn new(config: HubConfig, upstream: Option<Upstream>, weak: Weak<Shell>) -> Self {
         let core = Core::new(Settings {
             seed: config.seed,
+            id_seed: config.seed.child(&format!(
+                "hub started at {:?}, process {}",
+                config.clock.wall(config.clock.now()),
+                std::process::id()
+            )),
             faults: config.faults.clone(),
             recovery_window: config.recovery_window,
             handler: config.event_handler,
