@@ -8,6 +8,7 @@ mod load;
 mod people;
 mod right;
 mod secrets;
+mod thresholds;
 
 use hubstorm::scenario::{self, Diagnostics, Overrides, Scenario};
 

@@ -82,6 +82,12 @@ pub(in crate::scenario) fn resolve(
         duration_forced: outside.duration_forced,
     };
     let chaos = chaos::read(&file, &context, mistakes);
+    let judged = threshold::Context {
+        pools: &pools.pools,
+        duration,
+        duration_forced: outside.duration_forced,
+    };
+    let thresholds = threshold::read(&file, &judged, mistakes);
     Some(Scenario {
         name: name(&file, outside.stem, mistakes),
         seed,
@@ -97,7 +103,7 @@ pub(in crate::scenario) fn resolve(
         verify_memory: verify.memory,
         target,
         chaos,
-        thresholds: threshold::read(&file, mistakes),
+        thresholds,
         pools: pools.pools,
         groups: pools.groups,
     })
