@@ -26,6 +26,10 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Find every mistake in scenario files without running them
     Check(CheckArgs),
+    /// Say what a scenario would take: connections, messages, bytes, service units, memory
+    Explain(ExplainArgs),
+    /// Print the JSON Schema of scenario files, for editors
+    Schema,
     /// Serve the embedded hub by itself: a local stand-in for the service
     Hub(Box<HubArgs>),
 }
@@ -110,6 +114,22 @@ pub struct CheckArgs {
     /// Print the plan of faults: who, when, what
     #[arg(long)]
     pub plan: bool,
+}
+
+/// Flags of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The scenario file
+    pub scenario: PathBuf,
+    /// Multiplies the number of clients of every pool, e.g. 0.1
+    #[arg(long, value_name = "FACTOR")]
+    pub scale: Option<String>,
+    /// How long the load lasts, e.g. 30s
+    #[arg(long, value_name = "D")]
+    pub duration: Option<String>,
+    /// Overrides a field of the scenario by its dotted path, e.g. pools.talkers.clients=10
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// Flags of `hub`.

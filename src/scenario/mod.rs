@@ -10,6 +10,7 @@ pub mod diagnostic;
 pub mod file;
 pub mod model;
 mod read;
+pub mod reference;
 mod resolve;
 pub mod yaml;
 

@@ -6,6 +6,7 @@ mod chaos;
 mod flags;
 mod load;
 mod people;
+mod reference;
 mod right;
 mod secrets;
 mod thresholds;
