@@ -46,8 +46,11 @@ Exit codes:
 /// Flags of `run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The scenario file
+    /// The scenario file, or preset:small-groups, preset:big-groups (the published capacity)
     pub scenario: PathBuf,
+    /// Service units that a preset is made for, 1 to 100 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub units: Option<u32>,
     /// Where to connect instead of where the scenario says: http(s)://, ws(s)://, or a
     /// client access URL with its token
     #[arg(long, value_name = "URL", value_parser = secret, conflicts_with = "connection_string")]
@@ -119,8 +122,11 @@ pub struct CheckArgs {
 /// Flags of `explain`.
 #[derive(Debug, clap::Args)]
 pub struct ExplainArgs {
-    /// The scenario file
+    /// The scenario file, or preset:small-groups, preset:big-groups (the published capacity)
     pub scenario: PathBuf,
+    /// Service units that a preset is made for, 1 to 100 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub units: Option<u32>,
     /// Multiplies the number of clients of every pool, e.g. 0.1
     #[arg(long, value_name = "FACTOR")]
     pub scale: Option<String>,

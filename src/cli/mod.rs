@@ -52,6 +52,7 @@ fn explain(args: &args::ExplainArgs) -> u8 {
     let overrides = crate::scenario::Overrides {
         set: args.set.clone(),
         scale: args.scale.clone(),
+        units: args.units,
         duration: args.duration.clone(),
         ..Default::default()
     };

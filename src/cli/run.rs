@@ -47,6 +47,7 @@ fn overrides(args: &RunArgs) -> Overrides {
         seed: args.seed.clone(),
         duration: args.duration.clone(),
         scale: args.scale.clone(),
+        units: args.units,
         promise: args.promise.clone(),
         verify_memory: args.verify_memory.clone(),
         target: args.target.clone(),
@@ -70,6 +71,9 @@ fn again(args: &RunArgs) -> String {
         if let Some(value) = value {
             again.push_str(&format!(" {flag} {}", quoted(value)));
         }
+    }
+    if let Some(units) = args.units {
+        again.push_str(&format!(" --units {units}"));
     }
     for set in &args.set {
         again.push_str(&format!(" --set {}", quoted(set)));

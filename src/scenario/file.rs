@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::diagnostic::Diagnostics;
 use super::model::Scenario;
+use super::presets::{self, PREFIX};
 use super::read::env::{self, Env};
 use super::read::overrides::Overrides;
 use super::read::source::{Mistakes, Place, Sources};
@@ -25,24 +26,37 @@ const FILE: Place = Place {
     width: 0,
 };
 
-/// Reads a scenario file.
+/// Reads a scenario file, or a preset when the path says `preset:NAME`.
 ///
 /// # Errors
 /// Every mistake found: in the file, in a flag, in what the environment lacks. A file that
 /// cannot be read is one of them.
 pub fn load(path: &Path, overrides: &Overrides, env: Env<'_>) -> Result<Scenario, Diagnostics> {
     let name = path.display().to_string();
+    if let Some(preset) = name.strip_prefix(PREFIX) {
+        return match presets::preset(preset, overrides.units.unwrap_or(1)) {
+            Ok(text) => parse_as(&text, &name, preset, overrides, env),
+            Err(why) => Err(unreadable(&name, why)),
+        };
+    }
     let stem = path.file_stem().map(|stem| stem.to_string_lossy());
+    if overrides.units.is_some() {
+        let why = format!("`--units` is for presets, e.g. {PREFIX}small-groups");
+        return Err(unreadable(&name, why));
+    }
     match read(path) {
         Ok(text) => parse_as(&text, &name, stem.as_deref().unwrap_or(""), overrides, env),
-        Err(why) => {
-            let mut sources = Sources::default();
-            sources.add(&name, "");
-            let mut mistakes = Mistakes::default();
-            mistakes.add(FILE, why);
-            Err(sources.render(mistakes))
-        }
+        Err(why) => Err(unreadable(&name, why)),
     }
+}
+
+/// A mistake that is the file itself.
+fn unreadable(name: &str, why: String) -> Diagnostics {
+    let mut sources = Sources::default();
+    sources.add(name, "");
+    let mut mistakes = Mistakes::default();
+    mistakes.add(FILE, why);
+    sources.render(mistakes)
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -9,6 +9,7 @@ pub mod derive;
 pub mod diagnostic;
 pub mod file;
 pub mod model;
+pub mod presets;
 mod read;
 pub mod reference;
 mod resolve;
