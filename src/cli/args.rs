@@ -51,6 +51,9 @@ pub struct RunArgs {
     /// Service units that a preset is made for, 1 to 100 [default: 1]
     #[arg(long, value_name = "N")]
     pub units: Option<u32>,
+    /// Which of the file's variants
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
     /// Where to connect instead of where the scenario says: http(s)://, ws(s)://, or a
     /// client access URL with its token
     #[arg(long, value_name = "URL", value_parser = secret, conflicts_with = "connection_string")]
@@ -127,6 +130,9 @@ pub struct ExplainArgs {
     /// Service units that a preset is made for, 1 to 100 [default: 1]
     #[arg(long, value_name = "N")]
     pub units: Option<u32>,
+    /// Which of the file's variants
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
     /// Multiplies the number of clients of every pool, e.g. 0.1
     #[arg(long, value_name = "FACTOR")]
     pub scale: Option<String>,

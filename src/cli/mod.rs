@@ -53,6 +53,7 @@ fn explain(args: &args::ExplainArgs) -> u8 {
         set: args.set.clone(),
         scale: args.scale.clone(),
         units: args.units,
+        variant: args.variant.clone(),
         duration: args.duration.clone(),
         ..Default::default()
     };

@@ -48,6 +48,7 @@ fn overrides(args: &RunArgs) -> Overrides {
         duration: args.duration.clone(),
         scale: args.scale.clone(),
         units: args.units,
+        variant: args.variant.clone(),
         promise: args.promise.clone(),
         verify_memory: args.verify_memory.clone(),
         target: args.target.clone(),
@@ -66,6 +67,7 @@ fn again(args: &RunArgs) -> String {
         ("--promise", &args.promise),
         ("--verify-memory", &args.verify_memory),
         ("--scale", &args.scale),
+        ("--variant", &args.variant),
     ];
     for (flag, value) in flags {
         if let Some(value) = value {

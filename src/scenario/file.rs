@@ -8,6 +8,7 @@ use std::path::Path;
 use super::diagnostic::Diagnostics;
 use super::model::Scenario;
 use super::presets::{self, PREFIX};
+use super::read::compose::Composer;
 use super::read::env::{self, Env};
 use super::read::overrides::Overrides;
 use super::read::source::{Mistakes, Place, Sources};
@@ -118,6 +119,19 @@ fn parse_as(
         // No YAML: whatever the flags say would only add noise.
         return Err(sources.render(mistakes));
     }
+    let mut variants = Vec::new();
+    if let Some(root) = &mut root {
+        // Before anything is laid over a secret that a message could quote.
+        secrets::mark(root, &mut sources);
+        let mut composer = Composer {
+            read: &read,
+            sources: &mut sources,
+            mistakes: &mut mistakes,
+            included: 0,
+        };
+        composer.include(root, Path::new(file_name));
+        variants = composer.variants(root, overrides.variant.as_deref(), FILE);
+    }
     overrides.apply(&mut root, &mut sources, &mut mistakes);
     let outside = Outside {
         stem,
@@ -130,6 +144,12 @@ fn parse_as(
             env::substitute(root, env, &mut mistakes);
             secrets::mark(root, &mut sources);
             scenario = resolve(root, &outside, &mut mistakes);
+            // Nobody runs them now, but a mistake in one is a mistake in the file.
+            for mut variant in variants {
+                env::substitute(&mut variant, env, &mut mistakes);
+                secrets::mark(&mut variant, &mut sources);
+                resolve(&variant, &outside, &mut mistakes);
+            }
         }
         _ => {
             mistakes

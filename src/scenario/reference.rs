@@ -103,6 +103,8 @@ const ENDPOINT: &[&str] = &["target={endpoint: 'http://127.0.0.1:8080'}"];
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     key("hubstorm", Form::Whole, "Format version: 1.", "1", &[]),
+    key("include", Form::Texts, "Files (one, or a list) that this one is laid over, seen from its folder: mappings are merged, all else is replaced.", "[]", &[]),
+    key("variants", Form::Names, "Names, each with what is different in it; `--variant NAME` lays it over the rest. All are checked.", "{long: {duration: 1h}}", &[]),
     key("name", Form::Text, "Names the run: letters, digits, `-`, `_`, `.`. Left out: the file's name.", "chat-rooms", &[]),
     key("seed", Form::Whole, "Every random choice derives from it. Left out: drawn, and printed.", "7", &[]),
     key("duration", Form::Duration, "How long the load lasts; connecting comes before, draining after it. Left out: 30s.", "20s", &[]),
@@ -263,6 +265,9 @@ fn schema(key: &Key) -> Value {
     match key.form {
         Form::Map => mapping(key.path),
         Form::Names => {
+            if key.path == "variants" {
+                return json!({"type": "object", "additionalProperties": {"type": "object"}});
+            }
             let one = mapping(&format!("{}.*", key.path));
             json!({"type": "object", "additionalProperties": one, "minProperties": 1})
         }
@@ -273,7 +278,13 @@ fn schema(key: &Key) -> Value {
             }
             json!({"type": "array", "items": items})
         }
-        Form::Texts => json!({"type": "array", "items": {"type": ["string", "number"]}}),
+        Form::Texts => {
+            let list = json!({"type": "array", "items": {"type": ["string", "number"]}});
+            match key.path {
+                "include" => json!({"anyOf": [{"type": "string"}, list]}),
+                _ => list,
+            }
+        }
         Form::Text => json!({"type": ["string", "number"]}),
         Form::Whole => json!({"anyOf": [{"type": "integer", "minimum": 0}, reference]}),
         Form::Number => {

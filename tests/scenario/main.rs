@@ -3,6 +3,7 @@
 
 mod broken;
 mod chaos;
+mod compose;
 mod flags;
 mod load;
 mod people;

@@ -10,8 +10,11 @@ use crate::scenario::read::section::Section;
 use crate::scenario::read::source::{Mistakes, Place};
 use crate::scenario::read::tree::Node;
 
-const KEYS: [&str; 10] = [
+/// `include` and `variants` are gone when a tree gets here.
+const KEYS: [&str; 12] = [
     "hubstorm",
+    "include",
+    "variants",
     "name",
     "seed",
     "duration",
