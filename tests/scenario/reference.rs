@@ -124,7 +124,8 @@ fn accepts(schema: &Value, value: &Value, at: &str) -> Result<(), String> {
                 .as_array()
                 .is_some_and(|k| k.iter().any(|k| k == name))
     };
-    if !fits(kind) && !(kind == "integer" && fits("number")) {
+    let right = fits(kind) || kind == "integer" && fits("number");
+    if !right {
         return Err(format!("{at}: {value} is no {kinds}"));
     }
     if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str()) {
