@@ -28,6 +28,10 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Find every mistake in scenario files without running them
     Check(CheckArgs),
+    /// Say what a scenario would take: connections, messages, bytes, service units, memory
+    Explain(ExplainArgs),
+    /// Print the JSON Schema of scenario files, for editors
+    Schema,
     /// Serve the embedded hub by itself: a local stand-in for the service
     Hub(Box<HubArgs>),
 }
@@ -44,8 +48,14 @@ Exit codes:
 /// Flags of `run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The scenario file
+    /// The scenario file, or preset:small-groups, preset:big-groups (the published capacity)
     pub scenario: PathBuf,
+    /// Service units that a preset is made for, 1 to 100 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub units: Option<u32>,
+    /// Which of the file's variants
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
     /// Where to connect instead of where the scenario says: http(s)://, ws(s)://, or a
     /// client access URL with its token
     #[arg(long, value_name = "URL", value_parser = secret)]
@@ -112,6 +122,28 @@ pub struct CheckArgs {
     /// Print the plan of faults: who, when, what
     #[arg(long)]
     pub plan: bool,
+}
+
+/// Flags of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The scenario file, or preset:small-groups, preset:big-groups (the published capacity)
+    pub scenario: PathBuf,
+    /// Service units that a preset is made for, 1 to 100 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub units: Option<u32>,
+    /// Which of the file's variants
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// Multiplies the number of clients of every pool, e.g. 0.1
+    #[arg(long, value_name = "FACTOR")]
+    pub scale: Option<String>,
+    /// How long the load lasts, e.g. 30s
+    #[arg(long, value_name = "D")]
+    pub duration: Option<String>,
+    /// Overrides a field of the scenario by its dotted path, e.g. pools.talkers.clients=10
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// Flags of `hub`.

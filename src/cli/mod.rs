@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod check;
+pub mod explain;
 mod hub;
 mod run;
 
@@ -35,7 +36,36 @@ fn dispatch(args: Args) -> u8 {
                 &mut std::io::stdout().lock(),
             )
         }
+        Command::Explain(args) => explain(&args),
+        Command::Schema => {
+            use std::io::Write as _;
+            let schema = crate::scenario::reference::json_schema();
+            let written = std::io::stdout().lock().write_all(schema.as_bytes());
+            if written.is_ok() { 0 } else { EXIT_USAGE }
+        }
         Command::Hub(args) => hub::hub(*args),
+    }
+}
+
+fn explain(args: &args::ExplainArgs) -> u8 {
+    let env = |name: &str| std::env::var(name).ok();
+    let overrides = crate::scenario::Overrides {
+        set: args.set.clone(),
+        scale: args.scale.clone(),
+        units: args.units,
+        variant: args.variant.clone(),
+        duration: args.duration.clone(),
+        ..Default::default()
+    };
+    match crate::scenario::load(&args.scenario, &overrides, &env) {
+        Ok(scenario) => {
+            let written = explain::explain(&scenario, &mut std::io::stdout().lock());
+            if written.is_ok() { 0 } else { EXIT_USAGE }
+        }
+        Err(diagnostics) => {
+            eprintln!("{diagnostics}");
+            EXIT_USAGE
+        }
     }
 }
 

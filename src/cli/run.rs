@@ -47,6 +47,8 @@ fn overrides(args: &RunArgs) -> Overrides {
         seed: args.seed.clone(),
         duration: args.duration.clone(),
         scale: args.scale.clone(),
+        units: args.units,
+        variant: args.variant.clone(),
         promise: args.promise.clone(),
         verify_memory: args.verify_memory.clone(),
         target: args.target.clone(),
@@ -69,11 +71,15 @@ fn again(args: &RunArgs) -> String {
         ("--promise", &args.promise),
         ("--verify-memory", &args.verify_memory),
         ("--scale", &args.scale),
+        ("--variant", &args.variant),
     ];
     for (flag, value) in flags {
         if let Some(value) = value {
             again.push_str(&format!(" {flag} {}", quoted(value)));
         }
+    }
+    if let Some(units) = args.units {
+        again.push_str(&format!(" --units {units}"));
     }
     for set in &args.set {
         again.push_str(&format!(" --set {}", quoted(set)));

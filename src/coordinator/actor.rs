@@ -60,6 +60,9 @@ pub struct Tick<'a> {
     pub interrupted: bool,
 }
 
+/// Is told each second how things stand; a text ends the load, and says why.
+pub type Watcher = Box<dyn FnMut(&Tick<'_>) -> Option<String>>;
+
 /// What a run needs.
 pub struct CoordinatorConfig {
     /// The process clock.
@@ -72,8 +75,8 @@ pub struct CoordinatorConfig {
     pub verify: Arc<verify::Plan>,
     /// The embedded hub, when that is the target.
     pub hub: Option<Hub>,
-    /// Who watches.
-    pub watcher: Box<dyn FnMut(&Tick<'_>)>,
+    /// Who watches; a text ends the load early, and says why.
+    pub watcher: Watcher,
     /// Who gets the end.
     pub finished: oneshot::Sender<Finished>,
 }
@@ -93,6 +96,8 @@ pub struct Finished {
     pub truth: Option<Truth>,
     /// Somebody interrupted the run.
     pub interrupted: bool,
+    /// Why a watcher ended the load early: fails the run.
+    pub given_up: Option<String>,
     /// No client ever had a connection.
     pub unreachable: bool,
     /// What went wrong in the harness itself: fails the run.
@@ -113,6 +118,7 @@ impl Finished {
             load: Duration::ZERO,
             truth: None,
             interrupted: false,
+            given_up: None,
             unreachable: false,
             failures: vec![why.to_owned()],
             doubts: Vec::new(),
@@ -154,7 +160,7 @@ pub struct Coordinator {
     plan: Arc<Plan>,
     verify: Arc<verify::Plan>,
     hub: Option<Hub>,
-    watcher: Box<dyn FnMut(&Tick<'_>)>,
+    watcher: Watcher,
     finished: Option<oneshot::Sender<Finished>>,
     times: Timetable,
     phase: Phase,
@@ -167,6 +173,8 @@ pub struct Coordinator {
     told: usize,
     restarts: u64,
     interrupts: u32,
+    /// Why a watcher ended the load early.
+    given_up: Option<String>,
     failures: Vec<String>,
     notes: Vec<String>,
 }
@@ -204,6 +212,7 @@ impl Coordinator {
             told: 0,
             restarts: 0,
             interrupts: 0,
+            given_up: None,
             failures: Vec::new(),
             notes: Vec::new(),
             scenario,
@@ -278,7 +287,7 @@ impl Coordinator {
                 self.load_end = self.load_end.or_else(|| Some(self.clock.now()))
             }
             Phase::Settling | Phase::Unreachable => {
-                self.tick();
+                self.tick(ctx);
                 self.close(ctx);
             }
             Phase::Connecting { .. } => {}
@@ -310,7 +319,7 @@ impl Coordinator {
         }
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, ctx: &mut Context<Self>) {
         let now = self.clock.now();
         let snapshot = self.snapshot();
         let mut progress = Progress::default();
@@ -339,7 +348,32 @@ impl Coordinator {
             injected: &injected,
             interrupted: self.interrupts > 0,
         };
-        (self.watcher)(&tick);
+        if let Some(why) = (self.watcher)(&tick)
+            && let Phase::Loading { start } = self.phase
+        {
+            self.given_up = Some(why);
+            self.stop_load(start, now, ctx);
+        }
+    }
+
+    /// Ends the load before its time; faults at work go on to their end.
+    fn stop_load(&mut self, start: Time, now: Time, ctx: &mut Context<Self>) {
+        self.load_end = Some(now);
+        let quiet = (start + last_fault(&self.plan, now - start)).max(now);
+        for fleet in &self.fleets {
+            if fleet.addr.try_send(StopLoad).is_err() {
+                self.failures
+                    .push("a fleet did not take the end of the load".into());
+            }
+        }
+        self.enter(
+            Phase::Draining {
+                quiet,
+                healed: None,
+                paid: None,
+            },
+            ctx,
+        );
     }
 
     // ---- the end ----------------------------------------------------------------------
@@ -429,6 +463,7 @@ impl Coordinator {
             load,
             truth,
             interrupted: self.interrupts > 0,
+            given_up: self.given_up.take(),
             unreachable: self.phase == Phase::Unreachable || standing.ever_connected == 0,
             failures: std::mem::take(&mut self.failures),
             doubts,
@@ -468,9 +503,9 @@ impl Actor for Coordinator {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1024);
         ctx.run_interval(LOOK_EVERY, Self::look);
-        ctx.run_interval(TICK_EVERY, |coordinator, _| {
+        ctx.run_interval(TICK_EVERY, |coordinator, ctx| {
             if !matches!(coordinator.phase, Phase::Settling | Phase::Unreachable) {
-                coordinator.tick();
+                coordinator.tick(ctx);
             }
         });
     }
@@ -534,22 +569,7 @@ impl Handler<Interrupt> for Coordinator {
         match (self.phase, self.interrupts) {
             (Phase::Settling | Phase::Unreachable, _) => {}
             (Phase::Loading { start }, 1) => {
-                self.load_end = Some(now);
-                let quiet = (start + last_fault(&self.plan, now - start)).max(now);
-                for fleet in &self.fleets {
-                    if fleet.addr.try_send(StopLoad).is_err() {
-                        self.failures
-                            .push("a fleet did not take the end of the load".into());
-                    }
-                }
-                self.enter(
-                    Phase::Draining {
-                        quiet,
-                        healed: None,
-                        paid: None,
-                    },
-                    ctx,
-                );
+                self.stop_load(start, now, ctx);
             }
             (Phase::Draining { .. }, 1) => {}
             (Phase::Connecting { .. }, 1) | (_, 2..) => self.enter(Phase::Settling, ctx),

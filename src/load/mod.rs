@@ -10,4 +10,4 @@ pub mod visits;
 
 pub use offered::{Offered, OfferedAt, offered, offered_at};
 pub use schedule::{Schedule, stop};
-pub use visits::{Leaves, Visit, visit};
+pub use visits::{Leaves, Visit, present, visit};

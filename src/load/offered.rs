@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::profile::{factor, passed};
 use super::schedule::stop;
+use super::visits::present;
+use crate::base::GroupId;
 use crate::scenario::{Destination, Pool, Publish, Scenario};
 
 /// The load of a scenario with nothing lost, nothing refused and no fault.
@@ -21,7 +23,9 @@ pub struct Offered {
 
 /// Adds up what every pool offers.
 pub fn offered(scenario: &Scenario) -> Offered {
-    let members = scenario.members();
+    // Of visitors as many as are there in the middle of the load.
+    let middle = scenario.duration / 2;
+    let members = members(scenario, middle);
     let mut sum = Offered::default();
     let mut total = 0.0;
     for pool in &scenario.pools {
@@ -30,9 +34,10 @@ pub fn offered(scenario: &Scenario) -> Offered {
                 sum.closed_loops += 1;
                 continue;
             }
-            let per_s = f64::from(pool.clients) * publish.rate.as_per_second();
+            let there = present(pool, middle);
+            let per_s = there * publish.rate.as_per_second();
             sum.publishes_per_s += per_s;
-            sum.deliveries_per_s += deliveries(pool, publish, &members);
+            sum.deliveries_per_s += deliveries(pool, publish, there, &members);
             let lasts = stop(publish, scenario.duration).saturating_sub(publish.start);
             total += per_s * passed(&publish.profile, lasts.as_secs_f64());
         }
@@ -58,7 +63,7 @@ pub struct OfferedAt {
 /// What every pool offers at `at`, from the start of the load. Closed loops count nothing:
 /// the hub decides how much they send.
 pub fn offered_at(scenario: &Scenario, at: Duration) -> OfferedAt {
-    let members = scenario.members();
+    let members = members(scenario, at);
     let mut sum = OfferedAt::default();
     for pool in &scenario.pools {
         let Some(publish) = &pool.publish else {
@@ -69,8 +74,9 @@ pub fn offered_at(scenario: &Scenario, at: Duration) -> OfferedAt {
             continue;
         }
         let factor = factor(&publish.profile, (at - publish.start).as_secs_f64());
-        let published = f64::from(pool.clients) * publish.rate.as_per_second() * factor;
-        let delivered = deliveries(pool, publish, &members) * factor;
+        let there = present(pool, at);
+        let published = there * publish.rate.as_per_second() * factor;
+        let delivered = deliveries(pool, publish, there, &members) * factor;
         let size = publish.sizes.mean(publish.payload.size);
         sum.publishes_per_s += published;
         sum.deliveries_per_s += delivered;
@@ -80,40 +86,44 @@ pub fn offered_at(scenario: &Scenario, at: Duration) -> OfferedAt {
     sum
 }
 
-/// Deliveries per second of one pool's publishes.
-fn deliveries(pool: &Pool, publish: &Publish, members: &[u32]) -> f64 {
+/// Expected members of each group at one time.
+fn members(scenario: &Scenario, at: Duration) -> Vec<f64> {
+    let mut members = vec![0.0; scenario.groups.len()];
+    for pool in &scenario.pools {
+        let share = present(pool, at) / f64::from(pool.clients.max(1));
+        for (place, group) in pool.groups.groups.iter().enumerate() {
+            let own = pool.groups.members_at(place, pool.clients);
+            members[group.index()] += f64::from(own) * share;
+        }
+    }
+    members
+}
+
+/// Deliveries per second of the publishes of those clients of a pool that are `there`.
+fn deliveries(pool: &Pool, publish: &Publish, there: f64, members: &[f64]) -> f64 {
     let rate = publish.rate.as_per_second();
-    let spared = u32::from(publish.no_echo);
-    let own = |place: usize| f64::from(pool.groups.members_at(place, pool.clients));
+    let spared = f64::from(u8::from(publish.no_echo));
+    let share = there / f64::from(pool.clients.max(1));
+    let own = |place: usize| f64::from(pool.groups.members_at(place, pool.clients)) * share;
+    let to = |group: GroupId| {
+        let place = pool.groups.groups.iter().position(|own| *own == group);
+        let echoes = place.map_or(0.0, |place| own(place) * spared);
+        members[group.index()] * there - echoes
+    };
     match &publish.to {
         Destination::Event(_) => 0.0,
-        Destination::Group(to) => {
-            let echoes = match pool.groups.groups.iter().position(|group| group == to) {
-                Some(place) => own(place) * f64::from(spared),
-                None => 0.0,
-            };
-            let receivers = f64::from(members[to.index()]) * f64::from(pool.clients);
-            rate * (receivers - echoes)
-        }
+        Destination::Group(group) => rate * to(*group),
         Destination::Random(groups) => {
-            let share = rate / groups.len() as f64;
-            let clients = f64::from(pool.clients);
-            groups
-                .iter()
-                .map(|group| {
-                    let place = pool.groups.groups.iter().position(|own| own == group);
-                    let echoes = place.map_or(0.0, |place| own(place) * f64::from(spared));
-                    share * (f64::from(members[group.index()]) * clients - echoes)
-                })
-                .sum()
+            let each = rate / groups.len() as f64;
+            groups.iter().map(|group| each * to(*group)).sum()
         }
         Destination::Joined => {
             let groups = pool.groups.groups.iter().enumerate();
-            let share = rate / f64::from(pool.groups.join.max(1));
+            let each = rate / f64::from(pool.groups.join.max(1));
             groups
                 .map(|(place, group)| {
-                    let receivers = members[group.index()].saturating_sub(spared);
-                    own(place) * share * f64::from(receivers)
+                    let receivers = (members[group.index()] - spared).max(0.0);
+                    own(place) * each * receivers
                 })
                 .sum()
         }

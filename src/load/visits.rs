@@ -36,6 +36,24 @@ pub fn visit(seed: Seed, slot: Slot, pool: &Pool) -> Option<Visit> {
     })
 }
 
+/// How many of a pool's clients are expected to be there `at` so long into the load.
+pub fn present(pool: &Pool, at: Duration) -> f64 {
+    let Some(sessions) = pool.sessions else {
+        return f64::from(pool.clients);
+    };
+    let at = at.as_secs_f64();
+    // Those are there that came in the last `stay`: the mean of what of it is past.
+    let past = match sessions.stay {
+        Stay::Fixed(stay) => stay.as_secs_f64().min(at),
+        Stay::Exponential(mean) => {
+            let mean = mean.as_secs_f64();
+            mean * (1.0 - (-at / mean).exp())
+        }
+        Stay::Uniform(min, max) => ((min + max).as_secs_f64() / 2.0).min(at),
+    };
+    (sessions.arrive.as_per_second() * past).min(f64::from(pool.clients))
+}
+
 /// An exponential deviate with mean 1.
 fn exponential(rng: &mut ChaCha8Rng) -> f64 {
     // 1 - u is above 0, so the logarithm is finite.

@@ -33,6 +33,8 @@ pub struct RunFacts<'a> {
     pub timeline: Vec<TimelinePoint>,
     /// What the generator used.
     pub generator: GeneratorFacts,
+    /// By threshold, the worst of its stretches, see [`super::Monitor`].
+    pub windows: Vec<Option<f64>>,
     /// Whether a person ended it early.
     pub interrupted: bool,
     /// Why the target could not be reached, when it could not.
@@ -85,7 +87,7 @@ impl Results {
             pools: pools(scenario, snapshot),
             hub_truth: facts.hub_truth,
         };
-        results.thresholds = threshold::evaluate(&scenario.thresholds, &results);
+        results.thresholds = threshold::evaluate(&scenario.thresholds, &results, &facts.windows);
         let decision = verdict::decide(
             &results,
             &Circumstances {

@@ -8,6 +8,7 @@ pub mod build;
 pub mod counts;
 pub mod format;
 pub mod latency;
+mod monitor;
 pub mod progress;
 pub mod results;
 pub mod terminal;
@@ -18,6 +19,7 @@ pub mod write;
 
 pub use build::RunFacts;
 pub use counts::Counts;
+pub use monitor::Monitor;
 pub use results::{Results, RunInfo, Verdict};
 pub use threshold::metric_names;
 pub use timeline::{Timeline, TimelinePoint};

@@ -124,6 +124,14 @@ pub struct ThresholdResult {
     /// The unit of both (beside the contract).
     #[serde(default)]
     pub unit: Unit,
+    /// How far from the bound, as a fraction of it; negative when missed, null without data
+    /// or with a bound of zero (beside the contract).
+    #[serde(default)]
+    pub margin: Option<f64>,
+    /// `actual` is the worst of all stretches of so many seconds; null: of the whole run
+    /// (beside the contract).
+    #[serde(default)]
+    pub over_s: Option<f64>,
 }
 
 /// The unit of a measured value.

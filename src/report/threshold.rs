@@ -5,11 +5,12 @@
 
 use serde_json::Value;
 
-use super::results::{Results, ThresholdResult, Unit};
+use super::latency::LatencyTable;
+use super::results::{PoolResult, Results, ThresholdResult, Unit};
 use crate::metrics::LatencyKind;
 use crate::metrics::stats::{ClientCounts, PublishCounts};
 use crate::scenario::model::Unit as BoundUnit;
-use crate::scenario::{ChaosKind, Threshold};
+use crate::scenario::{ChaosKind, Comparison, Threshold};
 use crate::verify::kinds::Kind;
 use crate::verify::{Permitted, Unknown, Violation};
 
@@ -121,7 +122,7 @@ pub fn lookup(results: &Results, metric: &str) -> Option<Measured> {
             })
         }
         "delivery" if LEDGER.contains(&name) => field(&results.delivery, name).map(count_of),
-        _ => latency(results, group, name),
+        _ => latency(&results.latency, group, name),
     }
 }
 
@@ -137,12 +138,22 @@ fn field(part: &impl serde::Serialize, name: &str) -> Option<f64> {
     serde_json::to_value(part).ok()?.get(name)?.as_f64()
 }
 
-fn latency(results: &Results, group: &str, name: &str) -> Option<Measured> {
+/// Looks up a metric of one pool; `None` when there is none by pool.
+fn lookup_pool(pool: &PoolResult, metric: &str) -> Option<Measured> {
+    let (group, name) = metric.split_once('.')?;
+    match group {
+        "clients" => field(&pool.clients, name).map(count_of),
+        "publish" => field(&pool.publish, name).map(count_of),
+        _ => latency(&pool.latency, group, name),
+    }
+}
+
+fn latency(table: &LatencyTable, group: &str, name: &str) -> Option<Measured> {
     let kind = LatencyKind::ALL
         .into_iter()
         .find(|kind| kind.name() == group)?;
     let (_, quantile) = LATENCY_STATS.iter().find(|(stat, _)| *stat == name)?;
-    let summary = results.latency.get(kind);
+    let summary = table.get(kind);
     if name == "count" {
         return Some(count_of(summary.count as f64));
     }
@@ -173,15 +184,31 @@ fn whole(results: &Results, metric: &str) -> Option<f64> {
     (metric.starts_with("delivery.") && owed > 0).then_some(owed as f64)
 }
 
-/// Judges every threshold against the result's numbers.
-pub fn evaluate(thresholds: &[Threshold], results: &Results) -> Vec<ThresholdResult> {
+/// Judges every threshold against the result's numbers; those of stretches against the
+/// worst one, by threshold in `windows`.
+pub fn evaluate(
+    thresholds: &[Threshold],
+    results: &Results,
+    windows: &[Option<f64>],
+) -> Vec<ThresholdResult> {
     thresholds
         .iter()
-        .map(|threshold| {
-            let mut found = lookup(results, &threshold.metric).unwrap_or(Measured {
+        .enumerate()
+        .map(|(nth, threshold)| {
+            let found = match threshold.pool {
+                Some(pool) => {
+                    let pool = results.pools.get(pool);
+                    pool.and_then(|pool| lookup_pool(pool, &threshold.metric))
+                }
+                None => lookup(results, &threshold.metric),
+            };
+            let mut found = found.unwrap_or(Measured {
                 value: None,
                 unit: Unit::Count,
             });
+            if threshold.over.is_some() {
+                found.value = windows.get(nth).copied().flatten();
+            }
             if threshold.unit == BoundUnit::Share {
                 let whole = whole(results, &threshold.metric);
                 found = Measured {
@@ -196,9 +223,22 @@ pub fn evaluate(thresholds: &[Threshold], results: &Results) -> Vec<ThresholdRes
                 ok: found.value.is_some_and(met),
                 bound: threshold.bound,
                 unit: found.unit,
+                margin: found.value.and_then(|actual| margin(threshold, actual)),
+                over_s: threshold.over.map(|over| over.as_secs_f64()),
             }
         })
         .collect()
+}
+
+/// How far from the bound, as a fraction of it; negative when missed.
+fn margin(threshold: &Threshold, actual: f64) -> Option<f64> {
+    let bound = threshold.bound;
+    let room = match threshold.comparison {
+        Comparison::Less | Comparison::LessOrEqual => bound - actual,
+        Comparison::Greater | Comparison::GreaterOrEqual => actual - bound,
+        Comparison::Equal => -(actual - bound).abs(),
+    };
+    (bound > 0.0).then(|| room / bound)
 }
 
 #[cfg(test)]

@@ -159,6 +159,8 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
     let duration_s = (clock.now() - crate::base::Time::ZERO).as_secs_f64();
     let mut verification = finished.verification;
     verification.inconclusive.extend(finished.doubts);
+    let mut failures = finished.failures;
+    failures.extend(finished.given_up);
     let results = Results::build(RunFacts {
         run: RunInfo { duration_s, ..info },
         scenario: &scenario,
@@ -172,7 +174,8 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
         generator: GeneratorFacts::judge(watch.sampler.as_ref(), &finished.snapshot),
         interrupted: finished.interrupted,
         unreachable: finished.unreachable.then(|| unreachable(&finished.notes)),
-        failures: finished.failures,
+        windows: watch.worst(),
+        failures,
     });
     if metrics.is_some()
         && let Some(page) = watch.last_page(&finished.snapshot, &verification)

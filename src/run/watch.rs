@@ -11,7 +11,7 @@ use crate::generator::{GeneratorFacts, Sampler};
 use crate::report::progress::{Now, Progress, ProgressMode};
 use crate::report::terminal::{Again, Banner, Paint, banner, summary};
 use crate::report::write::{Event, WriteError};
-use crate::report::{EventLog, Results, ResultsDir, RunInfo, Timeline};
+use crate::report::{EventLog, Monitor, Results, ResultsDir, RunInfo, Timeline};
 use crate::scenario::Scenario;
 
 /// Faults told apart in progress lines per second; more are summed up in one line.
@@ -26,6 +26,7 @@ pub(super) struct Watch {
     events: EventLog,
     exporter: SharedState,
     phase: &'static str,
+    monitor: Monitor,
 }
 
 impl Watch {
@@ -61,11 +62,13 @@ impl Watch {
             sampler,
             exporter,
             phase: "",
+            monitor: Monitor::new(scenario),
         })
     }
 
     /// Takes a second's worth of news.
-    pub(super) fn tick(&mut self, tick: &Tick<'_>) {
+    /// Returns why to end the load early, when a threshold says so.
+    pub(super) fn tick(&mut self, tick: &Tick<'_>) -> Option<String> {
         let t_s = tick.now.as_secs_f64();
         self.phase(tick.phase, t_s);
         self.faults(tick, t_s);
@@ -103,6 +106,17 @@ impl Watch {
         if let Err(error) = self.events.flush() {
             tracing::warn!(%error, "events.jsonl");
         }
+        match (tick.phase, tick.load_start) {
+            (Phase::Loading { .. }, Some(start)) => {
+                self.monitor.look(tick.now - start, tick.snapshot)
+            }
+            _ => None,
+        }
+    }
+
+    /// By threshold, the worst of its stretches.
+    pub(super) fn worst(&self) -> Vec<Option<f64>> {
+        self.monitor.worst()
     }
 
     fn phase(&mut self, phase: Phase, t_s: f64) {

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use super::diagnostic::Diagnostics;
 use super::model::Scenario;
+use super::presets::{self, PREFIX};
+use super::read::compose::Composer;
 use super::read::env::{self, Env};
 use super::read::overrides::Overrides;
 use super::read::source::{Mistakes, Place, Sources};
@@ -25,24 +27,37 @@ const FILE: Place = Place {
     width: 0,
 };
 
-/// Reads a scenario file.
+/// Reads a scenario file, or a preset when the path says `preset:NAME`.
 ///
 /// # Errors
 /// Every mistake found: in the file, in a flag, in what the environment lacks. A file that
 /// cannot be read is one of them.
 pub fn load(path: &Path, overrides: &Overrides, env: Env<'_>) -> Result<Scenario, Diagnostics> {
     let name = path.display().to_string();
+    if let Some(preset) = name.strip_prefix(PREFIX) {
+        return match presets::preset(preset, overrides.units.unwrap_or(1)) {
+            Ok(text) => parse_as(&text, &name, preset, overrides, env),
+            Err(why) => Err(unreadable(&name, why)),
+        };
+    }
     let stem = path.file_stem().map(|stem| stem.to_string_lossy());
+    if overrides.units.is_some() {
+        let why = format!("`--units` is for presets, e.g. {PREFIX}small-groups");
+        return Err(unreadable(&name, why));
+    }
     match read(path) {
         Ok(text) => parse_as(&text, &name, stem.as_deref().unwrap_or(""), overrides, env),
-        Err(why) => {
-            let mut sources = Sources::default();
-            sources.add(&name, "");
-            let mut mistakes = Mistakes::default();
-            mistakes.add(FILE, why);
-            Err(sources.render(mistakes))
-        }
+        Err(why) => Err(unreadable(&name, why)),
     }
+}
+
+/// A mistake that is the file itself.
+fn unreadable(name: &str, why: String) -> Diagnostics {
+    let mut sources = Sources::default();
+    sources.add(name, "");
+    let mut mistakes = Mistakes::default();
+    mistakes.add(FILE, why);
+    sources.render(mistakes)
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -104,6 +119,19 @@ fn parse_as(
         // No YAML: whatever the flags say would only add noise.
         return Err(sources.render(mistakes));
     }
+    let mut variants = Vec::new();
+    if let Some(root) = &mut root {
+        // Before anything is laid over a secret that a message could quote.
+        secrets::mark(root, &mut sources);
+        let mut composer = Composer {
+            read: &read,
+            sources: &mut sources,
+            mistakes: &mut mistakes,
+            included: 0,
+        };
+        composer.include(root, Path::new(file_name));
+        variants = composer.variants(root, overrides.variant.as_deref(), FILE);
+    }
     overrides.apply(&mut root, &mut sources, &mut mistakes);
     let outside = Outside {
         stem,
@@ -116,6 +144,12 @@ fn parse_as(
             env::substitute(root, env, &mut mistakes);
             secrets::mark(root, &mut sources);
             scenario = resolve(root, &outside, &mut mistakes);
+            // Nobody runs them now, but a mistake in one is a mistake in the file.
+            for mut variant in variants {
+                env::substitute(&mut variant, env, &mut mistakes);
+                secrets::mark(&mut variant, &mut sources);
+                resolve(&variant, &outside, &mut mistakes);
+            }
         }
         _ => {
             mistakes

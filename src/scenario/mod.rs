@@ -9,7 +9,9 @@ pub mod derive;
 pub mod diagnostic;
 pub mod file;
 pub mod model;
+pub mod presets;
 mod read;
+pub mod reference;
 mod resolve;
 pub mod yaml;
 

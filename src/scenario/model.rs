@@ -159,6 +159,12 @@ pub struct Threshold {
     pub bound: f64,
     /// What `bound` is measured in, and so what `actual` must be converted to.
     pub unit: Unit,
+    /// Of one pool's clients; `None`: of all.
+    pub pool: Option<usize>,
+    /// In every stretch of this length during the load; `None`: over the whole run.
+    pub over: Option<Duration>,
+    /// Missing it ends the run early, but not before so long into the load.
+    pub abort_after: Option<Duration>,
 }
 
 /// What the bound of a threshold is measured in.

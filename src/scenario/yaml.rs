@@ -54,7 +54,19 @@ fn write(scenario: &Scenario, out: &mut String) -> fmt::Result {
         writeln!(out, "thresholds:")?;
     }
     for threshold in &scenario.thresholds {
-        writeln!(out, "  - {}", quoted(&threshold.expr))?;
+        let expr = quoted(&threshold.expr);
+        if threshold.over.is_none() && threshold.abort_after.is_none() {
+            writeln!(out, "  - {expr}")?;
+            continue;
+        }
+        write!(out, "  - {{that: {expr}")?;
+        if let Some(over) = threshold.over {
+            write!(out, ", over: {}", duration(over))?;
+        }
+        if let Some(grace) = threshold.abort_after {
+            write!(out, ", abort: true, grace: {}", duration(grace))?;
+        }
+        writeln!(out, "}}")?;
     }
     Ok(())
 }

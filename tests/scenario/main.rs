@@ -4,11 +4,14 @@
 mod broken;
 mod chaos;
 mod client;
+mod compose;
 mod flags;
 mod load;
 mod people;
+mod reference;
 mod right;
 mod secrets;
+mod thresholds;
 
 use hubstorm::scenario::{self, Diagnostics, Overrides, Scenario};
 

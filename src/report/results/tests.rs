@@ -29,6 +29,9 @@ pub(in crate::report) fn threshold(
         comparison,
         bound,
         unit,
+        pool: None,
+        over: None,
+        abort_after: None,
     }
 }
 
@@ -203,6 +206,7 @@ pub(in crate::report) fn facts<'a>(
     verification: &'a Verification,
 ) -> RunFacts<'a> {
     RunFacts {
+        windows: Vec::new(),
         run: RunInfo {
             id: "5f0c".into(),
             name: scenario.name.clone(),

@@ -8,7 +8,7 @@ use crate::metrics::LatencyKind;
 use crate::report::agreement;
 use crate::report::counts::Counts;
 use crate::report::format::{bytes, count, duration, measured, micros, share};
-use crate::report::results::{Results, ThresholdResult, Unit, Verdict};
+use crate::report::results::{Results, ThresholdResult, Verdict};
 use crate::verify::kinds::{Kind, Permitted, Unknown};
 
 /// How to come back to this run.
@@ -312,9 +312,15 @@ fn threshold_line(threshold: &ThresholdResult, paint: Paint) -> String {
         None => "no data".to_owned(),
         Some(actual) => {
             let mut text = measured(actual, threshold.unit);
-            if threshold.unit == Unit::Seconds && threshold.bound > 0.0 {
-                let margin = actual / threshold.bound * 100.0;
-                text.push_str(&format!(" ({margin:.0}% of the bound)"));
+            if let Some(over) = threshold.over_s {
+                text.push_str(&format!(" in the worst {over}s"));
+            }
+            // A bound of a hundredth of the value has no margin worth a number.
+            match threshold.margin.map(|margin| margin * 100.0) {
+                Some(margin) if margin.abs() < 1000.0 => {
+                    text.push_str(&format!(" (margin {margin:+.0}%)"));
+                }
+                _ => {}
             }
             text
         }

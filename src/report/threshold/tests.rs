@@ -60,7 +60,7 @@ fn a_percentage_is_of_what_was_owed_and_a_plain_bound_is_a_count() {
     results.delivery.verified = 19_999;
     let judge = |expr: &str, bound, unit| {
         let threshold = threshold(expr, Comparison::GreaterOrEqual, bound, unit);
-        evaluate(&[threshold], &results).remove(0)
+        evaluate(&[threshold], &results, &[]).remove(0)
     };
     let all = judge("delivery.verified >= 100%", 1.0, BoundUnit::Share);
     assert!(!all.ok, "one unverified is not 100%");
@@ -76,6 +76,7 @@ fn a_percentage_is_of_what_was_owed_and_a_plain_bound_is_a_count() {
             BoundUnit::Share,
         )],
         &results,
+        &[],
     );
     assert!(!none[0].ok && none[0].actual.is_none(), "0 of 0 is no data");
 }

@@ -4,6 +4,7 @@
 //! Knows YAML, the environment and quantities; not what a scenario is (see `resolve`).
 //! Read [`tree`] first, then [`section`].
 
+pub(super) mod compose;
 pub(super) mod env;
 pub(super) mod names;
 pub(super) mod overrides;

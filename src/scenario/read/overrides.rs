@@ -24,6 +24,10 @@ pub struct Overrides {
     pub duration: Option<String>,
     /// `--scale`: multiplies the clients of every pool; each keeps at least one.
     pub scale: Option<String>,
+    /// `--variant`: which of the file's variants.
+    pub variant: Option<String>,
+    /// `--units`: service units that a preset is made for.
+    pub units: Option<u32>,
     /// `--promise`.
     pub promise: Option<String>,
     /// `--verify-memory`.

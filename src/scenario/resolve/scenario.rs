@@ -10,8 +10,11 @@ use crate::scenario::read::section::Section;
 use crate::scenario::read::source::{Mistakes, Place};
 use crate::scenario::read::tree::Node;
 
-const KEYS: [&str; 10] = [
+/// `include` and `variants` are gone when a tree gets here.
+const KEYS: [&str; 12] = [
     "hubstorm",
+    "include",
+    "variants",
     "name",
     "seed",
     "duration",
@@ -82,6 +85,12 @@ pub(in crate::scenario) fn resolve(
         duration_forced: outside.duration_forced,
     };
     let chaos = chaos::read(&file, &context, mistakes);
+    let judged = threshold::Context {
+        pools: &pools.pools,
+        duration,
+        duration_forced: outside.duration_forced,
+    };
+    let thresholds = threshold::read(&file, &judged, mistakes);
     Some(Scenario {
         name: name(&file, outside.stem, mistakes),
         seed,
@@ -97,7 +106,7 @@ pub(in crate::scenario) fn resolve(
         verify_memory: verify.memory,
         target,
         chaos,
-        thresholds: threshold::read(&file, mistakes),
+        thresholds,
         pools: pools.pools,
         groups: pools.groups,
     })

@@ -1,7 +1,9 @@
 //! `thresholds`: conditions on the result, and the one table of metrics that they can name.
 
+use std::time::Duration;
+
 use crate::base::units::{ByteSize, Percent, parse_duration};
-use crate::scenario::model::{Comparison, Threshold, Unit};
+use crate::scenario::model::{Comparison, Pool, Threshold, Unit};
 use crate::scenario::read::names::{cut, did_you_mean, one_of};
 use crate::scenario::read::scalar::{self, Read};
 use crate::scenario::read::section::{Section, items};
@@ -92,7 +94,20 @@ pub fn metrics() -> Vec<(String, Measure)> {
     metrics
 }
 
-pub(super) fn read(file: &Section<'_>, mistakes: &mut Mistakes) -> Vec<Threshold> {
+/// What thresholds are checked against.
+pub(super) struct Context<'c> {
+    pub(super) pools: &'c [Pool],
+    /// `None` when it could not be read.
+    pub(super) duration: Option<Duration>,
+    /// The duration is a flag's: a window may be longer than the load is now.
+    pub(super) duration_forced: bool,
+}
+
+pub(super) fn read(
+    file: &Section<'_>,
+    context: &Context<'_>,
+    mistakes: &mut Mistakes,
+) -> Vec<Threshold> {
     let Some(node) = file.get("thresholds") else {
         return Vec::new();
     };
@@ -107,19 +122,167 @@ pub(super) fn read(file: &Section<'_>, mistakes: &mut Mistakes) -> Vec<Threshold
     let metrics = metrics();
     items
         .iter()
-        .filter_map(|item| threshold(item, &metrics, mistakes))
+        .enumerate()
+        .filter_map(|(nth, item)| entry(item, nth, &metrics, context, mistakes))
         .collect()
+}
+
+/// An expression, or `{that: EXPRESSION, over, abort, grace}`.
+fn entry(
+    node: &Node,
+    nth: usize,
+    metrics: &[(String, Measure)],
+    context: &Context<'_>,
+    mistakes: &mut Mistakes,
+) -> Option<Threshold> {
+    if !matches!(node.kind, Kind::Map(_)) {
+        return threshold(node, metrics, context, mistakes);
+    }
+    let path = format!("thresholds.{nth}");
+    let head = Place {
+        width: 1,
+        ..node.place
+    };
+    let section = Section::open(node, head, &path, &KEYS, mistakes)?;
+    let that = section.required("that", "`that: delivery.p99 < 250ms`", mistakes)?;
+    let threshold = threshold(that, metrics, context, mistakes);
+    let over = over(&section, threshold.as_ref(), context, mistakes);
+    let abort = section
+        .get("abort")
+        .and_then(|node| scalar::flag(node, mistakes));
+    let grace = section
+        .get("grace")
+        .and_then(|node| scalar::duration(node, mistakes));
+    if abort != Some(true)
+        && let Some(entry) = section.entry("grace")
+    {
+        mistakes
+            .add(
+                entry.key_place,
+                "`grace` without `abort: true` spares nothing",
+            )
+            .mend("add `abort: true`, or leave `grace` out");
+    }
+    let threshold = threshold?;
+    if abort == Some(true) && over.is_none() && !is_live(&threshold.metric) {
+        mistakes
+            .add(
+                head,
+                format!("`{}` is known only at the end", threshold.metric),
+            )
+            .expected(LIVE);
+    }
+    let grace = grace.map_or(Duration::ZERO, |read| read.value);
+    Some(Threshold {
+        over,
+        abort_after: (abort == Some(true)).then_some(grace),
+        ..threshold
+    })
+}
+
+/// `over`: a stretch inside the load, of a metric that is known while it lasts.
+fn over(
+    section: &Section<'_>,
+    threshold: Option<&Threshold>,
+    context: &Context<'_>,
+    mistakes: &mut Mistakes,
+) -> Option<Duration> {
+    let read = scalar::duration(section.get("over")?, mistakes)?;
+    let mut over = read.value;
+    if over < Duration::from_secs(1) {
+        mistakes
+            .add(
+                read.place,
+                format!("`{}` is too short to measure in", read.shown),
+            )
+            .expected("1s or more");
+    }
+    match context.duration {
+        Some(load) if context.duration_forced => over = over.min(load),
+        Some(load) if over > load => {
+            mistakes
+                .add(
+                    read.place,
+                    format!("`{}` is longer than the load", read.shown),
+                )
+                .mend("make it shorter, or leave `over` out for the whole run");
+        }
+        _ => {}
+    }
+    if let Some(threshold) = threshold
+        && !is_live(&threshold.metric)
+    {
+        let what = format!("`{}` is not known second by second", threshold.metric);
+        mistakes.add(read.place, what).expected(LIVE);
+    }
+    Some(over)
+}
+
+const KEYS: [&str; 4] = ["that", "over", "abort", "grace"];
+const LIVE: &str = "a latency, or a count of clients or publish";
+
+/// Whether a metric is counted while the run lasts, for each pool.
+fn is_live(metric: &str) -> bool {
+    let (section, key) = metric.split_once('.').unwrap_or((metric, ""));
+    let latency = LATENCIES.contains(&section) && (section != "delivery" || !is_ledger(key));
+    let counted = matches!(section, "clients" | "publish") && !WHOLE.contains(&key);
+    latency || counted
+}
+
+fn is_ledger(key: &str) -> bool {
+    DELIVERY.iter().any(|(name, _)| *name == key)
+}
+
+/// Counts of clients that are not counters.
+const WHOLE: [&str; 2] = ["planned", "connected_peak"];
+
+/// Takes `{pool=NAME}` off a metric. `None` beside a mistake.
+fn of_pool<'t>(
+    metric: &'t str,
+    parts: &Parts<'_>,
+    context: &Context<'_>,
+    mistakes: &mut Mistakes,
+) -> Option<(&'t str, Option<usize>)> {
+    let Some((name, label)) = metric.split_once('{') else {
+        return Some((metric, None));
+    };
+    let place = parts.place(0..parts.sign_at);
+    let label = label.trim_end().strip_suffix('}');
+    let pool = label.and_then(|label| label.trim().strip_prefix("pool="));
+    let Some(pool) = pool else {
+        mistakes
+            .add(place, "a metric of a pool is written otherwise")
+            .expected("METRIC{pool=NAME}, e.g. ack.p99{pool=talkers}");
+        return None;
+    };
+    let names = || context.pools.iter().map(|pool| pool.name.as_str());
+    let Some(found) = names().position(|name| name == pool.trim()) else {
+        let mend = parts
+            .quotable()
+            .then(|| did_you_mean(pool, names()))
+            .flatten();
+        mistakes
+            .add(place, "there is no such pool")
+            .expected("a name under `pools`")
+            .maybe_mend(mend);
+        return None;
+    };
+    Some((name.trim(), Some(found)))
 }
 
 fn threshold(
     node: &Node,
     metrics: &[(String, Measure)],
+    context: &Context<'_>,
     mistakes: &mut Mistakes,
 ) -> Option<Threshold> {
     const FORM: &str = "METRIC < BOUND, e.g. delivery.p99 < 250ms";
     let read = scalar::text(node, FORM, mistakes)?;
     let expr = read.value.clone();
-    let at = expr.find(['<', '>', '=', '!']);
+    // The `=` of a pool's label is no comparison.
+    let label = expr.find('}').map_or(0, |end| end + 1);
+    let at = expr[label..].find(['<', '>', '=', '!']);
+    let at = at.map(|at| at + label);
     let (metric, rest) = expr.split_at(at.unwrap_or(expr.len()));
     let length = rest.find(|c| !"<>=!".contains(c)).unwrap_or(rest.len());
     let (sign, bound) = rest.split_at(length);
@@ -130,11 +293,20 @@ fn threshold(
         bound_at: metric.len() + sign.len(),
     };
     let comparison = comparison(sign, &parts, mistakes);
-    let metric = metric.trim();
+    let (metric, pool) = of_pool(metric.trim(), &parts, context, mistakes)?;
     let Some((_, measure)) = metrics.iter().find(|(name, _)| name == metric) else {
         unknown_metric(metric, metrics, &parts, mistakes);
         return None;
     };
+    if pool.is_some() && !is_live(metric) {
+        mistakes
+            .add(
+                parts.place(0..parts.sign_at),
+                format!("`{metric}` is not counted by pool"),
+            )
+            .expected(LIVE);
+        return None;
+    }
     let comparison = comparison?;
     let (bound, unit) = bound_of(bound.trim(), metric, *measure, &parts, mistakes)?;
     Some(Threshold {
@@ -143,6 +315,9 @@ fn threshold(
         bound,
         unit,
         expr,
+        pool,
+        over: None,
+        abort_after: None,
     })
 }
 
