@@ -23,7 +23,7 @@ use crate::protocol::{
     self, Answer, Control, Dial, Operation, Output, Received, RequestId, RequestOptions, Session,
     Settled, Transmit,
 };
-use crate::transport::{Closed, DialRequest, Incoming, Target};
+use crate::transport::{Closed, DialRequest, Incoming, Target, log_frame};
 use crate::wire::close::Close;
 use crate::wire::codec::{self, Payload};
 use crate::wire::{Data, DataMessage, Downstream, MessageFrom, Subprotocol, Upstream};
@@ -380,6 +380,7 @@ impl Driver {
         let Driver {
             session,
             link,
+            ears,
             options,
             frame,
             ..
@@ -396,6 +397,7 @@ impl Driver {
             any = true;
             frame.clear();
             encode(subprotocol, &transmit, frame);
+            log_frame(&ears.name(), true, frame);
             let queued = if subprotocol.is_binary() {
                 socket.queue_binary(frame)
             } else {
@@ -460,6 +462,7 @@ impl Ears {
         payload: Payload<'_>,
         now: Time,
     ) {
+        log_frame(&self.name(), false, payload.as_bytes());
         let frame = match codec::decode_downstream(subprotocol, payload) {
             Ok(frame) => frame,
             Err(error) => return session.handle_bad_frame(now, &error.to_string()),
@@ -482,6 +485,11 @@ impl Ears {
         {
             self.message(message);
         }
+    }
+
+    /// Tells clients apart in the log.
+    fn name(&self) -> &str {
+        self.connection_id.as_deref().unwrap_or("new connection")
     }
 
     fn message(&self, message: DataMessage<'_>) {
@@ -519,6 +527,7 @@ impl Ears {
 
     fn event(&mut self, session: &Session<Content>, event: protocol::Event<Content>) {
         use protocol::Event as Happened;
+        tracing::debug!(client = self.name(), state = ?*self.state.borrow(), "session");
         // Whoever hears of it and then asks must not get the state before it.
         self.show_state(session);
         match event {
