@@ -1,6 +1,6 @@
 //! Frames in the log, for whoever hunts a bug on the wire: at level trace, target
 //! `hubstorm::frames`. Tokens are masked; payloads are shown as their size unless target
-//! `hubstorm::payloads` is at trace, too.
+//! `frame_payloads` is at trace, too.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use tracing::{Level, enabled, trace};
 /// Writes one frame to the log, if anybody wants it. `client` tells clients apart.
 pub fn log_frame(client: &dyn fmt::Display, outbound: bool, frame: &[u8]) {
     if enabled!(target: "hubstorm::frames", Level::TRACE) {
-        let payloads = enabled!(target: "hubstorm::payloads", Level::TRACE);
+        let payloads = enabled!(target: "frame_payloads", Level::TRACE);
         let direction = if outbound { "out" } else { "in" };
         let frame = shown(frame, payloads);
         trace!(target: "hubstorm::frames", %client, direction, frame);
