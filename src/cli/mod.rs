@@ -86,7 +86,14 @@ fn start_logging(level: args::LogLevel) {
         args::LogLevel::Debug => LevelFilter::DEBUG,
         args::LogLevel::Trace => LevelFilter::TRACE,
     };
-    let filter = tracing_subscriber::filter::Targets::new().with_target("hubstorm", level);
+    // What clients send is the user's own: it is logged only when asked for by this name.
+    let payloads = match std::env::var_os("HUBSTORM_LOG_PAYLOADS") {
+        Some(_) => level,
+        None => LevelFilter::OFF,
+    };
+    let filter = tracing_subscriber::filter::Targets::new()
+        .with_target("hubstorm", level)
+        .with_target("frame_payloads", payloads);
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
     let layer = tracing_subscriber::fmt::layer()

@@ -13,7 +13,7 @@ use actix::{
 use crate::base::{Slot, Time};
 use crate::chaos;
 use crate::protocol::{Dial, Output, Received, Session};
-use crate::transport::{Closed, Incoming, Socket};
+use crate::transport::{Closed, Incoming, Socket, log_frame};
 use crate::wire::Downstream;
 use crate::wire::close::Close;
 use crate::wire::codec::{self, Payload};
@@ -293,6 +293,7 @@ impl Client {
                         return ControlFlow::Continue(());
                     }
                 };
+                log_frame(&me.slot, false, payload.as_bytes());
                 match codec::decode_downstream(subprotocol, payload) {
                     Ok(frame) => {
                         let listening = session.has_transport();
@@ -381,6 +382,7 @@ impl Client {
         let shared = me.shared.clone();
         let plan = shared.scenario.pools[me.pool].publish.as_ref();
         let binary = shared.sessions[me.pool].subprotocol.is_binary();
+        let slot = me.slot;
         let mut any = false;
         while socket.queued_bytes() < UNSENT_MAX {
             let Some(transmit) = session.poll_transmit(now) else {
@@ -402,6 +404,7 @@ impl Client {
             }
             me.numbering
                 .encode(&shared, me.slot, plan, transmit, now, |frame| {
+                    log_frame(&slot, true, frame);
                     let queued = if binary {
                         socket.queue_binary(frame)
                     } else {

@@ -1,7 +1,7 @@
 //! Simulated clients: one actix actor each, around a [`crate::protocol::Session`].
 //!
-//! The actor is life cycle and mailbox; the session decides the protocol; [`link`] owns the
-//! socket, the dial and the timer; [`events`] tells the verifier and the counters what
+//! The actor is life cycle and mailbox; the session decides the protocol; `link` owns the
+//! socket, the dial and the timer; `events` tells the verifier and the counters what
 //! happened. All clients of one arbiter share one [`Shared`] and nothing else.
 //!
 //! One pump (a single actor future) drives everything of a client: it is polled after the

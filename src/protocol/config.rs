@@ -130,7 +130,7 @@ pub enum Liveness {
         /// After this long without any frame since that ping the transport is dropped.
         within: Duration,
     },
-    /// A `ping` at once and then in a fixed rhythm, as in the JS client.
+    /// A `ping` in a fixed rhythm, the first after one period, as in the JS client.
     Beat {
         /// The rhythm: 20 s.
         every: Duration,

@@ -171,6 +171,9 @@ impl<C: Clone> Requests<C> {
             self.given.push_back(given);
         }
         self.ready += usize::from(matches!(stage, Stage::Ready));
+        if !connected && ask.acked && ask.ack_id.is_none() {
+            self.waste_ack_id(policy);
+        }
         self.entries.push(Request {
             id,
             operation,
@@ -263,6 +266,12 @@ impl<C: Clone> Requests<C> {
         let fresh = AckId(self.next_ack_id);
         self.next_ack_id += 1;
         Some(fresh)
+    }
+
+    /// Clients with a fresh ackId for each try take one before they find that there is no
+    /// connection.
+    fn waste_ack_id(&mut self, policy: &Retry) {
+        self.next_ack_id += u64::from(policy.fresh_ack_id);
     }
 
     /// Settles what was written without an ackId.
@@ -360,6 +369,9 @@ impl<C: Clone> Requests<C> {
                         self.ready += 1;
                         None
                     } else {
+                        if request.acked && !request.given {
+                            self.waste_ack_id(policy);
+                        }
                         self.try_again(at, now, policy)
                     }
                 }

@@ -97,6 +97,8 @@ const MEMBERS: &[&str] = &["pools.a.groups={count: 10}"];
 const SIZED: &[&str] = &["pools.a.groups={size: {min: 2, max: 20}}"];
 const NAMED: &[&str] = &["pools.a.groups={names: [lobby, news]}"];
 const CHURN: &[&str] = &["pools.a.churn={every: 30s, away: 2s}"];
+const RETRY: &[&str] = &["pools.a.client.retry={attempts: 3}"];
+const RECEIPTS: &[&str] = &["pools.a.client.sequence_ack={interval: 1s}"];
 const ENDPOINT: &[&str] = &["target={endpoint: 'http://127.0.0.1:8080'}"];
 
 /// The table, in the order of the page.
@@ -139,6 +141,24 @@ pub const KEYS: &[Key] = &[
     key("pools.*.churn", Form::Map, "Clients leave a group for a while, again and again.", "{every: 30s, away: 2s}", MEMBERS),
     key("pools.*.churn.every", Form::Duration, "The mean time in the groups.", "20s", CHURN),
     key("pools.*.churn.away", Form::Duration, "The time away.", "1s", CHURN),
+    key("pools.*.client", Form::Map, "How the pool's clients behave where the protocol leaves it to them.", "{behaves_like: js}", &[]),
+    key("pools.*.client.behaves_like", Form::One(&["spec", "python", "js", "dotnet", "java"]), "Whose habits they have: client-spec's, or an official client's. Left out: spec.", "python", &[]),
+    key("pools.*.client.retry", Form::Map, "When requests are sent again.", "{attempts: 5}", &[]),
+    key("pools.*.client.retry.attempts", Form::Whole, "After the first. Left out: 3.", "0", RETRY),
+    key("pools.*.client.retry.mode", Form::One(&["fixed", "exponential"]), "How pauses grow. Left out: exponential.", "fixed", RETRY),
+    key("pools.*.client.retry.delay", Form::Duration, "The first pause. Left out: 800ms.", "1s", RETRY),
+    key("pools.*.client.retry.max_delay", Form::Duration, "The longest pause.", "30s", RETRY),
+    key("pools.*.client.retry.ack_timeout", Form::Text, "How long an answer may take, or `never`. Left out: 30s.", "never", RETRY),
+    key("pools.*.client.retry.fresh_ack_id", Form::Flag, "A retry takes a new ackId, as most official clients do. Left out: false.", "true", RETRY),
+    key("pools.*.client.sequence_ack", Form::Map, "When received messages are acknowledged.", "{interval: 1s, every: never}", &[]),
+    key("pools.*.client.sequence_ack.interval", Form::Duration, "At the latest after so long. Left out: 200ms.", "1s", RECEIPTS),
+    key("pools.*.client.sequence_ack.every", Form::Text, "At the latest after so many messages, or `never`. Left out: 250.", "100", RECEIPTS),
+    key("pools.*.client.auto_reconnect", Form::Flag, "A lost session is followed by a new connection. Left out: true.", "true", &[]),
+    key("pools.*.client.auto_rejoin", Form::Flag, "Groups are joined again on a new connection. Left out: true.", "false", &[]),
+    key("pools.*.client.connect_timeout", Form::Duration, "How long opening one connection may take. Left out: 15s.", "5s", &[]),
+    key("pools.*.client.user_ids", Form::One(&["own", "none"]), "Whether each user has an id. Left out: own.", "none", &[]),
+    key("pools.*.client.roles", Form::Texts, "Roles in their tokens. Left out: join, leave and send everywhere.", "[webpubsub.joinLeaveGroup, webpubsub.sendToGroup]", &[]),
+    key("pools.*.client.token_lifetime", Form::Duration, "How long their tokens are valid. Left out: 1h.", "5m", &[]),
     key("pools.*.publish", Form::Map, "What each client publishes. Left out: the pool only listens.", "{rate: 1/s, to: group-1}", &[]),
     key("pools.*.publish.rate", Form::Rate, "Per client, open loop: the schedule never waits for the hub.", "2/s", &[]),
     key("pools.*.publish.pool_rate", Form::Rate, "Of all clients of the pool together, instead of `rate`.", "500/s", &["pools.a.publish.rate="]),

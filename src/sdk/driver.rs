@@ -13,20 +13,18 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::builder::Options;
 use super::client::State;
 use super::credential::split_token;
+use super::ears::Ears;
 use super::error::{ConnectError, RequestError};
-use super::event::{Event, Message};
+use super::event::Event;
 use super::link::{Dialling, Link};
-use super::request::{Outcome as Answered, Receipt};
+use super::request::Outcome as Answered;
 use super::worker::Worker;
-use crate::base::{AckId, Time};
-use crate::protocol::{
-    self, Answer, Control, Dial, Operation, Output, Received, RequestId, RequestOptions, Session,
-    Settled, Transmit,
-};
-use crate::transport::{Closed, DialRequest, Incoming, Target};
+use crate::base::Time;
+use crate::protocol::{Control, Dial, Operation, Output, RequestOptions, Session, Transmit};
+use crate::transport::{Closed, DialRequest, Incoming, Target, log_frame};
 use crate::wire::close::Close;
 use crate::wire::codec::{self, Payload};
-use crate::wire::{Data, DataMessage, Downstream, MessageFrom, Subprotocol, Upstream};
+use crate::wire::{Data, Subprotocol, Upstream};
 
 /// Commands taken in one turn, so that other clients get theirs.
 const COMMANDS_PER_TURN: usize = 64;
@@ -70,20 +68,6 @@ pub(super) struct Driver {
     frame: Vec<u8>,
     /// No handle is left.
     orphaned: bool,
-}
-
-/// Whoever waits for something of this client.
-struct Ears {
-    events: broadcast::Sender<Event>,
-    state: watch::Sender<State>,
-    waiting: FxHashMap<RequestId, (u64, oneshot::Sender<Answered>)>,
-    starters: Vec<oneshot::Sender<Result<(), ConnectError>>>,
-    connection_id: Option<String>,
-    /// Why the hub says it will close.
-    notice: Option<String>,
-    /// The last error answer: the session keeps its kind, not its words.
-    refusal: Option<(AckId, String, String)>,
-    connect_error: Option<ConnectError>,
 }
 
 impl Driver {
@@ -380,6 +364,7 @@ impl Driver {
         let Driver {
             session,
             link,
+            ears,
             options,
             frame,
             ..
@@ -396,6 +381,7 @@ impl Driver {
             any = true;
             frame.clear();
             encode(subprotocol, &transmit, frame);
+            log_frame(&ears.name(), true, frame);
             let queued = if subprotocol.is_binary() {
                 socket.queue_binary(frame)
             } else {
@@ -449,190 +435,4 @@ fn encode(subprotocol: Subprotocol, transmit: &Transmit<'_, Content>, out: &mut 
         }
     };
     codec::encode_upstream(subprotocol, &frame, out);
-}
-
-impl Ears {
-    /// A message came: the session first, then whoever listens.
-    fn hear(
-        &mut self,
-        session: &mut Session<Content>,
-        subprotocol: Subprotocol,
-        payload: Payload<'_>,
-        now: Time,
-    ) {
-        let frame = match codec::decode_downstream(subprotocol, payload) {
-            Ok(frame) => frame,
-            Err(error) => return session.handle_bad_frame(now, &error.to_string()),
-        };
-        if let Downstream::Ack(ack) = &frame
-            && let Some(error) = &ack.error
-        {
-            let (name, message) = (error.name.to_string(), error.message.to_string());
-            self.refusal = Some((ack.ack_id, name, message));
-        }
-        let received = session.handle_frame(now, frame);
-        // A listener hears of a recovery before the first message after it.
-        while let Some(event) = session.poll_event() {
-            self.event(session, event);
-        }
-        if let Received::Data {
-            message,
-            fresh: true,
-        } = received
-        {
-            self.message(message);
-        }
-    }
-
-    fn message(&self, message: DataMessage<'_>) {
-        if self.events.receiver_count() == 0 {
-            return;
-        }
-        let (group, from_user_id) = match message.from {
-            MessageFrom::Group {
-                group,
-                from_user_id,
-            } => (
-                Some(group.into_owned()),
-                from_user_id.map(|user| user.into_owned()),
-            ),
-            MessageFrom::Server => (None, None),
-        };
-        let of_group = group.is_some();
-        let message = Message {
-            group,
-            from_user_id,
-            sequence_id: message.sequence_id.map(|id| id.0),
-            data: Arc::new(message.data.into_owned()),
-        };
-        self.tell(if of_group {
-            Event::GroupMessage(message)
-        } else {
-            Event::ServerMessage(message)
-        });
-    }
-
-    fn tell(&self, event: Event) {
-        // An error says that nobody listens.
-        let _ = self.events.send(event);
-    }
-
-    fn event(&mut self, session: &Session<Content>, event: protocol::Event<Content>) {
-        use protocol::Event as Happened;
-        // Whoever hears of it and then asks must not get the state before it.
-        self.show_state(session);
-        match event {
-            Happened::Connected {
-                connection_id,
-                user_id,
-                ..
-            } => {
-                self.connection_id = Some(connection_id.clone());
-                self.notice = None;
-                self.connect_error = None;
-                self.tell(Event::Connected {
-                    connection_id,
-                    user_id,
-                });
-                for reply in self.starters.drain(..) {
-                    let _ = reply.send(Ok(()));
-                }
-            }
-            Happened::TransportLost(_) => {
-                if let (true, Some(connection_id)) =
-                    (session.is_recovering(), self.connection_id.clone())
-                {
-                    self.tell(Event::Recovering { connection_id });
-                }
-            }
-            Happened::RecoveryConfirmed => {
-                if let Some(connection_id) = self.connection_id.clone() {
-                    self.tell(Event::Recovered { connection_id });
-                }
-                for reply in self.starters.drain(..) {
-                    let _ = reply.send(Ok(()));
-                }
-            }
-            Happened::RecoveryFailed(_) | Happened::NotRecoverable(_) => self.disconnected(),
-            Happened::ConnectFailed(error) => {
-                self.connect_error
-                    .get_or_insert(ConnectError::Session(error));
-            }
-            Happened::RejoinFailed { group, error } => {
-                self.tell(Event::RejoinFailed { group, error });
-            }
-            Happened::DisconnectNotice(reason) => self.notice = reason,
-            Happened::Settled(settled) => self.settled(settled),
-            Happened::Stopped => {
-                self.disconnected();
-                self.tell(Event::Stopped);
-                let error = self.connect_error.take().unwrap_or(ConnectError::Stopped);
-                for reply in self.starters.drain(..) {
-                    let _ = reply.send(Err(error.clone()));
-                }
-            }
-            Happened::RecoveryOpened { .. }
-            | Happened::RecoveryNamed { .. }
-            | Happened::RejoinDone { .. }
-            | Happened::Answered { .. }
-            | Happened::AckMissing { .. }
-            | Happened::LateAck(_)
-            | Happened::UnsolicitedAck(_)
-            | Happened::BadFrame(_)
-            | Happened::IdleTimeout => {}
-        }
-    }
-
-    fn show_state(&self, session: &Session<Content>) {
-        let state = if session.is_stopped() {
-            State::Stopped
-        } else if session.is_recovering() {
-            State::Recovering
-        } else if session.is_connected() {
-            State::Connected
-        } else {
-            State::Connecting
-        };
-        self.state
-            .send_if_modified(|shown| std::mem::replace(shown, state) != state);
-    }
-
-    /// Tells of the end of a connection, once.
-    fn disconnected(&mut self) {
-        if let Some(connection_id) = self.connection_id.take() {
-            let reason = self.notice.take();
-            self.tell(Event::Disconnected {
-                connection_id,
-                reason,
-            });
-        }
-    }
-
-    fn settled(&mut self, settled: Settled<Content>) {
-        let Some((_, reply)) = self.waiting.remove(&settled.request) else {
-            return;
-        };
-        let duplicate = settled.answer == Some(Answer::Duplicate);
-        let receipt = Receipt {
-            ack_id: settled.ack_id.map(|id| id.0),
-            duplicate,
-        };
-        let refusal = self
-            .refusal
-            .take_if(|(ack_id, ..)| Some(*ack_id) == settled.ack_id)
-            .filter(|_| settled.answer.is_some());
-        let outcome = match (settled.outcome, refusal) {
-            (protocol::Outcome::Ok | protocol::Outcome::FireAndForget, _) => Ok(receipt),
-            // Success in all official clients; the caller may have sent it before.
-            _ if duplicate => Ok(receipt),
-            (_, Some((ack_id, name, message))) => Err(RequestError::Refused {
-                name,
-                message,
-                ack_id: ack_id.0,
-            }),
-            (protocol::Outcome::Unknown, None) => Err(RequestError::Unknown),
-            (protocol::Outcome::Failed, None) => Err(RequestError::NotSent),
-        };
-        let _ = reply.send(outcome);
-    }
 }

@@ -31,6 +31,7 @@ pub mod builder;
 pub mod client;
 pub mod credential;
 mod driver;
+mod ears;
 pub mod error;
 pub mod event;
 mod link;

@@ -16,6 +16,16 @@ pub enum Payload<'a> {
     Binary(&'a [u8]),
 }
 
+impl Payload<'_> {
+    /// The content, text or not.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Payload::Text(text) => text.as_bytes(),
+            Payload::Binary(bytes) => bytes,
+        }
+    }
+}
+
 /// Reads a frame from the hub.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::data::{Data, DataType};
@@ -60,6 +61,10 @@ struct FlatDownstream<'a> {
     reconnection_token: Option<Text<'a>>,
     #[serde(borrow, default)]
     message: Option<Text<'a>>,
+    #[serde(default)]
+    stream: Option<IgnoredAny>,
+    #[serde(default)]
+    metadata: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -159,6 +164,15 @@ fn data_message(flat: FlatDownstream<'_>) -> Result<DataMessage<'_>, DecodeError
             });
         }
     };
+    // The end of a group stream, or metadata alone: a message without a payload.
+    let bare = flat.stream.is_some() || flat.metadata.is_some();
+    if bare && flat.data.is_none() {
+        return Ok(DataMessage {
+            sequence_id: flat.sequence_id.map(SequenceId),
+            from,
+            data: Data::Text(Cow::Borrowed("")),
+        });
+    }
     let data_type = flat.data_type.ok_or(DecodeError::Missing {
         kind: KIND,
         field: "dataType",

@@ -23,7 +23,6 @@ impl Watch {
             ..Watch::default()
         };
         if let Liveness::Beat { every, look, .. } = policy {
-            self.ping = true;
             self.next_beat = now + *every;
             self.next_look = now + *look;
         }
