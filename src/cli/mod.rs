@@ -6,6 +6,7 @@ pub mod args;
 pub mod check;
 mod hub;
 mod run;
+mod selftest;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ fn dispatch(args: Args) -> u8 {
             )
         }
         Command::Hub(args) => hub::hub(*args),
+        Command::Selftest(args) => selftest::selftest(args),
     }
 }
 
