@@ -23,6 +23,7 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod sdk;
+pub mod selftest;
 pub mod transport;
 pub mod verify;
 pub mod wire;

@@ -101,7 +101,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// Modules that wire the others together and may import all of them.
-const WIRING: &[&str] = &["run", "cli", "lib", "main"];
+const WIRING: &[&str] = &["run", "selftest", "cli", "lib", "main"];
 
 struct Paths {
     /// The module path of the file, e.g. `["hub", "core", "session"]`.

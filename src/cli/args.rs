@@ -34,6 +34,9 @@ pub enum Command {
     Schema,
     /// Serve the embedded hub by itself: a local stand-in for the service
     Hub(Box<HubArgs>),
+    /// Turn the embedded hub's faults on one at a time and show that each is named, and
+    /// nothing else
+    Selftest(SelftestArgs),
 }
 
 const EXIT_CODES: &str = "\
@@ -200,6 +203,40 @@ pub enum Events {
     Echo,
     /// Nobody: events fail
     None,
+}
+
+/// Flags of `selftest`.
+#[derive(Debug, clap::Args)]
+pub struct SelftestArgs {
+    /// The short form, about a minute
+    #[arg(long)]
+    pub short: bool,
+    /// Seed of every row
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Only this row, a fault's name; repeatable
+    #[arg(long, value_name = "FAULT")]
+    pub only: Vec<String>,
+    /// Rows that run at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_once)]
+    pub at_once: usize,
+    /// Where the results of wrong rows stay [default: a folder for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Overrides a field of every row's scenario, as with `run`; `verify=counts` must fail
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// What is logged to stderr
+    #[arg(long, value_name = "LEVEL", default_value = "error")]
+    pub log: LogLevel,
+}
+
+/// Reads how many rows run at once.
+fn at_once(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (1..=64).contains(n))
+        .ok_or_else(|| "write a number from 1 to 64".to_owned())
 }
 
 /// How much is logged.

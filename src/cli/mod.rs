@@ -7,6 +7,7 @@ pub mod check;
 pub mod explain;
 mod hub;
 mod run;
+mod selftest;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ fn dispatch(args: Args) -> u8 {
             if written.is_ok() { 0 } else { EXIT_USAGE }
         }
         Command::Hub(args) => hub::hub(*args),
+        Command::Selftest(args) => selftest::selftest(args),
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
             insecure: args.insecure,
         },
         quiet: args.quiet,
+        no_summary: false,
         no_color: args.no_color,
         again,
     };

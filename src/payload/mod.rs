@@ -9,7 +9,7 @@ mod any;
 pub mod body;
 pub mod identity;
 
-pub use body::{BodyError, Padding, Template, read};
+pub use body::{BodyError, Padding, Template, read, read_as_other};
 pub use identity::{Identity, StreamId};
 
 pub use crate::base::Cause;

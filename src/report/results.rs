@@ -343,4 +343,4 @@ mod rfc3339 {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -25,7 +25,7 @@ use crate::transport::{Dialer, Target, TargetError, TlsError, TlsOptions};
 use crate::verify;
 
 use super::execute::{Job, execute};
-use super::watch::{Shown, Watch};
+use super::watch::{Shown, Watch, show};
 
 /// A delivery later than this after its intended time is counted as late.
 const LATE_AFTER: Duration = Duration::from_secs(1);
@@ -45,6 +45,8 @@ pub struct Options {
     pub tls: TlsOptions,
     /// No progress.
     pub quiet: bool,
+    /// No summary on stdout at the end.
+    pub no_summary: bool,
     /// No colours.
     pub no_color: bool,
     /// How to run this again, without the seed.
@@ -183,7 +185,10 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
         dir.write_metrics(&page)?;
     }
     let paint = Paint::detect(std::io::stdout().is_terminal(), options.no_color);
-    watch.finish(&dir, &results, &options.again, paint)?;
+    watch.finish(&dir, &results)?;
+    if !options.no_summary {
+        show(&dir, &results, &options.again, paint);
+    }
     Ok(results)
 }
 

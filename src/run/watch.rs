@@ -159,17 +159,11 @@ impl Watch {
         }
     }
 
-    /// Writes the last files and prints the summary.
+    /// Writes the last files.
     ///
     /// # Errors
     /// The report cannot be written.
-    pub(super) fn finish(
-        mut self,
-        dir: &ResultsDir,
-        results: &Results,
-        again: &str,
-        paint: Paint,
-    ) -> Result<(), WriteError> {
+    pub(super) fn finish(mut self, dir: &ResultsDir, results: &Results) -> Result<(), WriteError> {
         self.progress.finish();
         for incident in &results.incidents {
             self.events.push(incident.t_s, &Event::Incident(incident));
@@ -177,19 +171,7 @@ impl Watch {
         if let Err(error) = self.events.finish() {
             tracing::warn!(%error, "events.jsonl");
         }
-        dir.write_report(results)?;
-        let report = dir.report();
-        let text = summary(
-            results,
-            &Again {
-                command: again,
-                report: &report,
-            },
-            paint,
-        );
-        // A closed pipe is the reader's choice; the report is on disk.
-        let _ = std::io::stdout().lock().write_all(text.as_bytes());
-        Ok(())
+        dir.write_report(results)
     }
 
     /// Puts the final numbers on the metrics page and returns it.
@@ -211,6 +193,18 @@ impl Watch {
     pub(super) fn take_timeline(&mut self) -> Timeline {
         std::mem::take(&mut self.timeline)
     }
+}
+
+/// Prints the summary.
+pub(super) fn show(dir: &ResultsDir, results: &Results, again: &str, paint: Paint) {
+    let report = dir.report();
+    let again = Again {
+        command: again,
+        report: &report,
+    };
+    let text = summary(results, &again, paint);
+    // A closed pipe is the reader's choice; the report is on disk.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// How a run is shown.

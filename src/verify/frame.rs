@@ -17,8 +17,8 @@ use super::plan::{Mode, Promise};
 use super::recorder::FrameRecord;
 use super::shard::{Gap, Shard};
 use crate::base::{Slot, Time};
-use crate::payload::{BodyError, Identity, read};
-use crate::wire::{DataMessage, MessageFrom};
+use crate::payload::{BodyError, Identity, read, read_as_other};
+use crate::wire::{Data, DataMessage, MessageFrom};
 
 /// Stamps within this of each other may be rounded apart, µs.
 const ROUNDING_US: u64 = 1000;
@@ -102,7 +102,9 @@ impl Shard {
             self.record(index, id, epoch, None, now);
             return self.unread(&step);
         }
-        match read(&message.data) {
+        let body =
+            read(&message.data).or_else(|error| self.read_misnamed(&message.data).ok_or(error));
+        match body {
             Ok(identity) => {
                 self.record(index, id, epoch, Some(&identity), now);
                 let fresh = self.sound(&step, &identity);
@@ -120,6 +122,14 @@ impl Shard {
                 NOTHING
             }
         }
+    }
+
+    /// A payload under another type's name than its publisher's is whole; its envelope is
+    /// what is wrong.
+    fn read_misnamed(&self, data: &Data<'_>) -> Option<Identity> {
+        let identity = read_as_other(data)?;
+        let planned = self.plan.slot(identity.publisher)?.data_type?;
+        (planned != data.data_type()).then_some(identity)
     }
 
     fn stray(&mut self) -> FrameVerdict {
@@ -254,7 +264,14 @@ impl Shard {
                 }
             },
         };
-        self.members[member as usize].heard_since_recovery = true;
+        if !self.members[member as usize].heard_since_recovery {
+            // What was replayed says nothing of the membership: it may have been queued
+            // before it was forgotten.
+            let confirmed = self.receivers[step.index].recoveries.last();
+            let sent = identity.unwrap_intended(step.now.as_micros()) + identity.lag_us;
+            self.members[member as usize].heard_since_recovery =
+                confirmed.is_none_or(|recovery| sent > recovery.confirmed_at.as_micros());
+        }
         if self.is_spared(step, identity) {
             self.echo(step, identity);
             return false;

@@ -74,7 +74,7 @@ pub(super) struct Membership {
     next_ordinal: u32,
     /// The windows seen so far are on more than one connection.
     pub(super) reconnected: bool,
-    /// A frame of the group came since the connection's last recovery.
+    /// A message that was sent after the connection's last recovery came.
     pub(super) heard_since_recovery: bool,
     /// Frontiers by stream: highest seq seen + 1, never below 1; the top bit marks holes.
     next: Vec<u32>,

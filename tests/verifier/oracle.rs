@@ -558,14 +558,16 @@ impl Oracle<'_> {
         });
     }
 
-    /// A fresh frame of the group came on the connection since.
+    /// A fresh frame of the group that was sent since came on the connection: replays say
+    /// nothing of what happens after them.
     fn heard(&self, slot: Slot, epoch: u16, group: GroupId, since: u64) -> bool {
         let frames = &self.history.frames[&slot];
         let mut high = 0;
         frames.iter().filter(|f| f.epoch == epoch).any(|f| {
             let fresh = f.id == 0 || f.id > high;
             high = high.max(f.id);
-            fresh && f.at >= since && f.identity.group == group
+            let sent = f.identity.unwrap_intended(f.at) + f.identity.lag_us;
+            fresh && sent > since && f.identity.group == group
         })
     }
 

@@ -239,7 +239,7 @@ pub(in crate::report) fn facts<'a>(
 }
 
 /// The result of a healthy run.
-pub(in crate::report) fn results() -> Results {
+pub(crate) fn results() -> Results {
     Results::build(facts(&scenario(), &snapshot(), &verification()))
 }
 

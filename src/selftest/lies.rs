@@ -1,0 +1,201 @@
+//! The table of lies: for each kind of fault of the embedded hub, the world in which it is
+//! told and what must come of it. Source: verification 11.
+
+use super::rows::Count::{Any, Each, Some, Surplus, UpTo};
+use super::rows::{Row, World};
+use crate::hub::FaultKind as F;
+use crate::verify::kinds::{Permitted as P, Unknown as U, Violation as V};
+
+/// The publisher is a member, too.
+const MEMBER: &str = "groups: {names: [room], join: all}";
+/// One receiver is away for a second, in the middle.
+const AWAY: &str = "{kind: blackout, pool: receivers, at: 800ms, count: 1, for: 1s}";
+const DISCONNECTS: &str = "/clients/disconnects";
+const RECOVERIES: &str = "/clients/recoveries";
+const RECONNECTS: &str = "/clients/reconnects";
+const CONNECT_FAILURES: &str = "/clients/connect_failures";
+
+/// One row for each kind.
+pub(super) fn lies() -> Vec<Row> {
+    let worlds = deliveries()
+        .into_iter()
+        .chain(answers())
+        .chain(memberships())
+        .chain(recoveries())
+        .chain(connections());
+    worlds.map(World::row).collect()
+}
+
+/// The tenth delivery and no other: the fourth message, when every window has begun.
+const TENTH: &str = "every=10,count=1";
+
+fn deliveries() -> Vec<World> {
+    let simple = |fault, kind| World::of(fault, TENTH).violates(kind, Each(1));
+    vec![
+        simple(F::Drop, V::Lost),
+        simple(F::Omit, V::Lost),
+        simple(F::SkipId, V::SequenceGap),
+        simple(F::DuplicateNewId, V::Duplicated),
+        simple(F::DuplicateSameId, V::SequenceRepeated),
+        simple(F::ReuseId, V::SequenceReused),
+        simple(F::Swap, V::Reordered),
+        World::of(F::SwapPublishers, TENTH)
+            .publishers(2)
+            .because("messages of different publishers have no order (F8)")
+            .sees("/hub_truth/faults/swap_publishers", 1),
+        simple(F::Corrupt, V::Corrupted),
+        simple(F::CorruptHead, V::Corrupted),
+        simple(F::CorruptTail, V::Corrupted),
+        simple(F::Truncate, V::Corrupted),
+        simple(F::WrongGroup, V::EnvelopeWrong),
+        simple(F::WrongType, V::EnvelopeWrong),
+        simple(F::WrongUser, V::EnvelopeWrong),
+        simple(F::Misdeliver, V::Misdelivered),
+        simple(F::Fabricate, V::Fabricated),
+        simple(F::Echo, V::Echo)
+            .publisher(MEMBER)
+            .publish("no_echo: true"),
+        simple(F::SwallowEcho, V::Lost).publisher(MEMBER),
+        World::of(F::DelayDelivery, TENTH).violates(V::Reordered, Each(1)),
+    ]
+}
+
+fn answers() -> Vec<World> {
+    vec![
+        World::of(F::LoseAck, TENTH)
+            .publisher("client: {retry: {ack_timeout: 700ms}}")
+            .violates(V::AckMissing, Each(1)),
+        World::of(F::AckLie, TENTH).violates(V::AckLie, Each(1)),
+        World::of(F::AckUnsolicited, TENTH).violates(V::AckUnsolicited, Each(1)),
+        World::of(F::Refuse, TENTH)
+            .sees("/publish/retries", 1)
+            .permits(P::ReorderedByRetry, Each(3))
+            .because("an error is an answer; the retry was executed"),
+        World::of(F::RefuseExecuted, TENTH)
+            .permits(P::DuplicatedByRetryAfterError, Each(3))
+            .because("errors are not remembered: the retry is executed again (F4)"),
+        World::of(F::ForbidExecuted, TENTH).violates(V::AckForbiddenDelivered, Each(3)),
+        World::of(F::FalseDuplicate, TENTH)
+            .violates(V::AckFalseDuplicate, Each(1))
+            .permits(P::PublishUnknown, Each(3)),
+        // Answers come late and the publisher loses its connection, so that it sends again.
+        World::of(F::IgnoreDedupe, "count=1")
+            .with("delay_ack,every=1,for=400ms")
+            .chaos("{kind: drop, pool: publisher, at: 1s, count: 1}")
+            .violates(V::DedupeBroken, Each(3)),
+        World::of(F::DelayAck, "every=5,for=500ms")
+            .sees("/hub_truth/faults/delay_ack", 2)
+            .because("an answer may take its time"),
+    ]
+}
+
+fn memberships() -> Vec<World> {
+    let churn = "churn: {every: 1s, away: 700ms}";
+    vec![
+        World::of(F::IgnoreLeave, "count=1")
+            .lasts("5s")
+            .receivers(churn)
+            .violates(V::DeliveredAfterLeave, Some)
+            .permits(P::AtMembershipEdge, Any)
+            .permits(P::AfterLeaveRace, Any),
+        World::of(F::LeaveCut, "for=2s,count=3")
+            .lasts("6s")
+            .receivers(churn)
+            .violates(V::LostAtLeave, UpTo(1))
+            .permits(P::AtMembershipEdge, Any)
+            .permits(P::AfterLeaveRace, Any),
+        World::of(F::DoubleJoin, "count=1").violates(V::Duplicated, Surplus),
+        World::of(F::JoinLate, "count=1,for=1s").violates(V::LostAtJoin, Some),
+        World::of(F::DenyJoin, "count=1")
+            .sees("/hub_truth/faults/deny_join", 1)
+            .because("a refused join makes no member"),
+        World::of(F::DenyRejoin, "count=1")
+            .with("close,every=10,count=1,code=1008")
+            .sees("/clients/rejoin_failures", 1)
+            .permits(P::LostInReconnectGap, Any)
+            .permits(P::AtMembershipEdge, Any)
+            .because("a refused rejoin is told to the client's owner (R3)"),
+    ]
+}
+
+fn recoveries() -> Vec<World> {
+    let broken = |fault| {
+        World::of(fault, "count=1")
+            .lasts("3s")
+            .chaos(AWAY)
+            .violates(V::RecoveryBroken, Each(1))
+            .permits(P::ReplayOverlap, Any)
+    };
+    vec![
+        broken(F::RecoveryLose),
+        broken(F::RecoveryForgetGroups),
+        broken(F::RecoveryOtherId),
+        broken(F::RecoveryRenumber),
+        World::of(F::RecoveryDeny, "count=1")
+            .lasts("3s")
+            .chaos(AWAY)
+            .leaves_unknown(U::RecoveryRefusedEarly, Each(1))
+            .permits(P::LostInReconnectGap, Some)
+            .permits(P::AtMembershipEdge, Any)
+            .because("a hub may call an error unrecoverable (F3, R2); what it cost is counted"),
+        World::of(F::RecoveryRepeat, "count=1")
+            .lasts("4s")
+            .chaos("{kind: blackout, pool: receivers, at: 2s, count: 1, for: 1s}")
+            .receivers("client: {sequence_ack: {every: 1}}")
+            .permits(P::ReplayOverlap, UpTo(3))
+            .because("a replay may begin earlier than it must"),
+        World::of(F::RecoverySlow, "count=1,for=1s")
+            .lasts("3s")
+            .chaos(AWAY)
+            .sees(RECOVERIES, 1)
+            .permits(P::ReplayOverlap, Any)
+            .because("slow is not lost"),
+    ]
+}
+
+fn connections() -> Vec<World> {
+    let ends = |fault, spec| {
+        World::of(fault, spec)
+            .lasts("3s")
+            .sees(DISCONNECTS, 1)
+            .sees(RECOVERIES, 1)
+            .permits(P::ReplayOverlap, Any)
+            .because("a dropped connection is recovered, and nothing is missing after it")
+    };
+    let refused = |fault, spec| {
+        World::of(fault, spec)
+            .sees(CONNECT_FAILURES, 1)
+            .because("the client tries again, before anything is owed")
+    };
+    vec![
+        ends(F::Reset, TENTH),
+        ends(F::Close, TENTH),
+        // Nobody notices before the client's own watch: 15 s of silence, 10 s for a ping.
+        ends(F::HalfOpen, TENTH).drain("60s"),
+        ends(F::Garbage, TENTH),
+        ends(F::Oversized, TENTH),
+        World::of(F::Stall, "every=10,count=1,for=1s")
+            .sees("/hub_truth/faults/stall", 1)
+            .because("late, and nothing else"),
+        World::of(F::Restart, "every=20,count=1")
+            .lasts("3s")
+            .sees(RECONNECTS, 3)
+            .permits(P::LostInReconnectGap, Any)
+            .permits(P::PublishUnknown, Any)
+            .permits(P::AtMembershipEdge, Any)
+            .permits(P::DuplicatedByRetryOnNewConnection, Any)
+            .permits(P::DuplicatedAcrossConnections, Any)
+            .permits(P::ReorderedByRetry, Any)
+            .leaves_unknown(U::RecoveryRefusedEarly, Any)
+            .because("a restart ends every session"),
+        refused(F::RefuseConnect, ""),
+        refused(F::HangConnect, "for=1s"),
+        World::of(F::DelayConnect, "for=1s")
+            .sees("/hub_truth/faults/delay_connect", 1)
+            .because("the client waits"),
+        refused(F::Http401, ""),
+        refused(F::Http429, ""),
+        refused(F::Http503, ""),
+        refused(F::TokenExpired, ""),
+    ]
+}

@@ -1,0 +1,194 @@
+//! Runs the rows side by side and prints the table.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+
+use super::judge::{Judgement, judge};
+use super::rows::{Row, rows};
+use crate::hub::FaultKind;
+use crate::report::results::Results;
+use crate::run;
+use crate::scenario::{self, Overrides};
+
+/// How a selftest is made.
+#[derive(Debug)]
+pub struct Options {
+    /// Honest worlds last a quarter of their time.
+    pub short: bool,
+    /// The seed of every row.
+    pub seed: u64,
+    /// Only rows of these names; empty: all.
+    pub only: Vec<String>,
+    /// How many rows run at once; at least 1.
+    pub at_once: usize,
+    /// Where the results of wrong rows stay.
+    pub out: PathBuf,
+    /// Overrides of every row's scenario, as with `run --set`. Whoever switches the
+    /// verifier off here must see the selftest fail.
+    pub set: Vec<String>,
+}
+
+/// Why no row was run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `only` names no row.
+    #[error(
+        "no row is called {got:?}; did you mean `{nearest}`? (`hubstorm hub --list-faults` lists the faults)"
+    )]
+    Only {
+        /// What was asked for.
+        got: String,
+        /// The most similar name.
+        nearest: &'static str,
+    },
+    /// The table cannot be written.
+    #[error("cannot print the table: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// Runs the rows, prints a line for each as it ends and a last line that sums up.
+/// Gives whether all were right.
+///
+/// # Errors
+/// No such row, or the table cannot be written.
+pub fn selftest(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
+    let chosen = choose(rows(options.short), &options.only)?;
+    let total = chosen.len();
+    let queue = Mutex::new(VecDeque::from(chosen));
+    let (tell, told) = mpsc::channel();
+    writeln!(out, "{:<6}{:<24} {:<46} got", "", "fault", "expected")?;
+    let right = std::thread::scope(|scope| {
+        for _ in 0..options.at_once.clamp(1, total.max(1)) {
+            let (tell, queue) = (tell.clone(), &queue);
+            scope.spawn(move || {
+                while let Some(row) = next(queue) {
+                    let judgement = attempt(&row, options);
+                    if tell.send((row, judgement)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(tell);
+        let mut right = 0;
+        for (row, judgement) in told {
+            right += usize::from(judgement.wrong.is_empty());
+            print(&row, &judgement, out)?;
+        }
+        Ok::<_, io::Error>(right)
+    })?;
+    writeln!(out, "{right} of {total} rows right, seed {}", options.seed)?;
+    if right < total {
+        writeln!(
+            out,
+            "the results of the others are in {}",
+            options.out.display()
+        )?;
+    }
+    Ok(right == total && total > 0)
+}
+
+fn next(queue: &Mutex<VecDeque<Row>>) -> Option<Row> {
+    // A row that panicked took its own thread along, not the queue.
+    queue
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .pop_front()
+}
+
+fn choose(rows: Vec<Row>, only: &[String]) -> Result<Vec<Row>, Error> {
+    for name in only {
+        if !rows.iter().any(|row| row.name == *name) {
+            let likeness = |row: &&Row| strsim::jaro_winkler(name, row.name);
+            let nearest = rows
+                .iter()
+                .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+            return Err(Error::Only {
+                got: name.chars().take(60).collect(),
+                nearest: nearest.map_or("", |row| row.name),
+            });
+        }
+    }
+    let wanted = |row: &Row| only.is_empty() || only.iter().any(|name| *name == row.name);
+    let mut chosen: Vec<Row> = rows.into_iter().filter(wanted).collect();
+    // The longest first, so that none is left over at the end.
+    chosen.sort_by_key(|row| match row.fault {
+        Some(FaultKind::HalfOpen) => 0,
+        None => 1,
+        Some(_) => 2,
+    });
+    Ok(chosen)
+}
+
+fn attempt(row: &Row, options: &Options) -> Judgement {
+    let dir = options.out.join(row.name);
+    match results(row, options, &dir) {
+        Ok(results) => {
+            let judgement = judge(row, &results);
+            if judgement.wrong.is_empty() {
+                // What stays behind is only in the way.
+                let _ = std::fs::remove_dir_all(&dir);
+                let _ = std::fs::remove_dir(&options.out);
+            }
+            judgement
+        }
+        Err(error) => Judgement {
+            expected: String::new(),
+            got: String::new(),
+            wrong: vec![error],
+        },
+    }
+}
+
+fn results(row: &Row, options: &Options, dir: &Path) -> Result<Results, String> {
+    let overrides = Overrides {
+        seed: Some(options.seed.to_string()),
+        set: options.set.clone(),
+        ..Overrides::default()
+    };
+    let file = format!("{}.yaml", row.name);
+    let scenario = scenario::parse(&row.yaml, &file, &overrides, &|_| None)
+        .map_err(|mistakes| mistakes.to_string())?;
+    let hub_faults = row
+        .specs
+        .iter()
+        .map(|spec| spec.parse())
+        .collect::<Result<_, crate::hub::FaultSpecError>>()
+        .map_err(|error| error.to_string())?;
+    let options = run::Options {
+        out: Some(dir.to_owned()),
+        arbiters: Some(1),
+        hub_faults,
+        quiet: true,
+        no_summary: true,
+        ..run::Options::default()
+    };
+    run::run(scenario, &options).map_err(|error| error.to_string())
+}
+
+fn print(row: &Row, judgement: &Judgement, out: &mut dyn Write) -> io::Result<()> {
+    let verdict = match judgement.wrong.is_empty() {
+        true => "ok",
+        false => "WRONG",
+    };
+    let expected = match row.why {
+        "" => judgement.expected.clone(),
+        _ if judgement.expected == "nothing" => "no violation".to_owned(),
+        _ => format!("{}; no violation", judgement.expected),
+    };
+    writeln!(
+        out,
+        "{verdict:<6}{:<24} {expected:<46} {}",
+        row.name, judgement.got
+    )?;
+    if !row.why.is_empty() && row.fault.is_some() {
+        writeln!(out, "      {:<24} ({})", "", row.why)?;
+    }
+    for wrong in &judgement.wrong {
+        writeln!(out, "      {:<24} ! {wrong}", "")?;
+    }
+    out.flush()
+}
