@@ -9,6 +9,7 @@ use secrecy::SecretString;
 
 use crate::base::units::parse_duration;
 use crate::hub::{FaultSpec, UpstreamUrl};
+use crate::transport::SourceAddresses;
 
 /// Load, soak and delivery verification for Azure Web PubSub and every hub that speaks its
 /// client protocol.
@@ -37,6 +38,8 @@ pub enum Command {
     /// Turn the embedded hub's faults on one at a time and show that each is named, and
     /// nothing else
     Selftest(SelftestArgs),
+    /// Measure what this machine carries: the load generator against a raw socket loop
+    BenchSelf(BenchArgs),
 }
 
 const EXIT_CODES: &str = "\
@@ -99,6 +102,10 @@ pub struct RunArgs {
     /// A fault of the embedded hub, `KIND[,p=P|every=N|at=T][,group=G][,count=N]`; repeatable
     #[arg(long, value_name = "SPEC")]
     pub hub_fault: Vec<FaultSpec>,
+    /// Local addresses that clients take turns in, e.g. 127.0.0.2-127.0.0.9 or a list with
+    /// commas: beyond 28,000 connections to one target [default: the system's choice]
+    #[arg(long, value_name = "ADDRESSES")]
+    pub source_addresses: Option<SourceAddresses>,
     /// Trust the certificate authorities in this PEM file, too
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
@@ -237,6 +244,44 @@ fn at_once(text: &str) -> Result<usize, String> {
         .ok()
         .filter(|n| (1..=64).contains(n))
         .ok_or_else(|| "write a number from 1 to 64".to_owned())
+}
+
+/// Flags of `bench-self`.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Clients
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub clients: u64,
+    /// Members of each group
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub group: u64,
+    /// Deliveries per second, all clients together
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub deliveries: u64,
+    /// How long each half measures, s
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// How often both halves are measured
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub rounds: u64,
+    /// Leave the raw loop out
+    #[arg(long)]
+    pub no_raw: bool,
+    /// One half by itself, against the hub at --hub; prints JSON
+    #[arg(long, hide = true, requires = "hub")]
+    pub part: Option<BenchPart>,
+    /// Where the hub of --part listens
+    #[arg(long, hide = true, requires = "part")]
+    pub hub: Option<String>,
+}
+
+/// One half of `bench-self`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum BenchPart {
+    /// The raw loop
+    Raw,
+    /// The load generator
+    Whole,
 }
 
 /// How much is logged.

@@ -3,6 +3,7 @@
 //! [`args`] is the one table of commands and flags. Exit codes are those of the contract.
 
 pub mod args;
+mod bench_self;
 pub mod check;
 pub mod explain;
 mod hub;
@@ -46,6 +47,7 @@ fn dispatch(args: Args) -> u8 {
         }
         Command::Hub(args) => hub::hub(*args),
         Command::Selftest(args) => selftest::selftest(args),
+        Command::BenchSelf(args) => bench_self::bench_self(&args),
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
             ca_file: args.ca_file,
             insecure: args.insecure,
         },
+        sources: args.source_addresses,
         quiet: args.quiet,
         no_summary: false,
         no_color: args.no_color,
@@ -87,6 +88,9 @@ fn again(args: &RunArgs) -> String {
     }
     for fault in &args.hub_fault {
         again.push_str(&format!(" --hub-fault {}", quoted(&fault.to_string())));
+    }
+    if let Some(sources) = &args.source_addresses {
+        again.push_str(&format!(" --source-addresses {sources}"));
     }
     if args.target.is_some() {
         again.push_str(" --target URL");

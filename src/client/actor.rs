@@ -446,6 +446,7 @@ impl Client {
             }
             None => {}
         }
+        let client = &shared.scenario.pools[self.me.pool].client;
         let url = match &dial {
             Dial::New => {
                 self.me.dialled_at = now;
@@ -457,8 +458,7 @@ impl Client {
                 token,
             } => shared.recovery_url(self.me.slot, connection_id, token),
         };
-        self.link
-            .dial(&shared, url, &shared.scenario.pools[self.me.pool].client);
+        self.link.dial(&shared, self.me.slot, url, client);
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::Sleep;
 
-use crate::base::Time;
+use crate::base::{Slot, Time};
 use crate::scenario::ClientSpec;
 use crate::transport::{DialError, DialRequest, Socket};
 
@@ -33,7 +33,14 @@ pub(super) struct Link {
 
 impl Link {
     /// Starts a dial; one under way is given up.
-    pub(super) fn dial(&mut self, shared: &Rc<Shared>, url: SecretString, client: &ClientSpec) {
+    pub(super) fn dial(
+        &mut self,
+        shared: &Rc<Shared>,
+        slot: Slot,
+        url: SecretString,
+        client: &ClientSpec,
+    ) {
+        let source = shared.sources.as_ref().map(|sources| sources.of(slot.0));
         let (subprotocol, timeout) = (client.session.subprotocol, client.connect_timeout);
         let shared = shared.clone();
         self.dial = Some(Box::pin(async move {
@@ -42,7 +49,7 @@ impl Link {
                 subprotocol,
                 bearer: None,
                 user_agent: USER_AGENT,
-                source: None,
+                source,
                 timeout,
             };
             shared.dialer.dial(request).await

@@ -13,7 +13,9 @@ use crate::base::{Clock, GroupId, Slot, Time};
 use crate::metrics::Snapshot;
 use crate::protocol::SessionConfig;
 use crate::scenario::Scenario;
-use crate::transport::{ClientIdentity, Dialer, ReadBuffer, Target, TlsError, TlsOptions};
+use crate::transport::{
+    ClientIdentity, Dialer, ReadBuffer, SourceAddresses, Target, TlsError, TlsOptions,
+};
 use crate::verify::Shard;
 use crate::wire::Subprotocol;
 
@@ -35,6 +37,8 @@ pub struct SharedConfig {
     pub target: Arc<Target>,
     /// How to judge a TLS certificate.
     pub tls: TlsOptions,
+    /// Where to connect from; the kernel's choice when there is none.
+    pub sources: Option<Arc<SourceAddresses>>,
 }
 
 /// What the clients of one arbiter share.
@@ -43,6 +47,7 @@ pub struct Shared {
     pub(crate) scenario: Arc<Scenario>,
     pub(super) run: u32,
     target: Arc<Target>,
+    pub(super) sources: Option<Arc<SourceAddresses>>,
     pub(super) dialer: Dialer,
     pub(super) read: RefCell<ReadBuffer>,
     /// The verifier of this arbiter's receivers and publishers.
@@ -122,6 +127,7 @@ impl Shared {
             clock: config.clock,
             run: config.run,
             target: config.target,
+            sources: config.sources,
             dialer: Dialer::new(&config.tls)?,
             read: RefCell::new(ReadBuffer::new()),
             shard: RefCell::new(shard),

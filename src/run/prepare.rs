@@ -21,7 +21,7 @@ use crate::report::terminal::Paint;
 use crate::report::write::WriteError;
 use crate::report::{Results, ResultsDir, RunFacts, RunInfo};
 use crate::scenario::{self, Destination, Scenario, TargetSpec};
-use crate::transport::{Dialer, Target, TargetError, TlsError, TlsOptions};
+use crate::transport::{Dialer, SourceAddresses, Target, TargetError, TlsError, TlsOptions};
 use crate::verify;
 
 use super::execute::{Job, execute};
@@ -43,6 +43,8 @@ pub struct Options {
     pub hub_faults: Vec<FaultSpec>,
     /// How TLS certificates are judged.
     pub tls: TlsOptions,
+    /// Where clients connect from; `None`: the kernel chooses.
+    pub sources: Option<SourceAddresses>,
     /// No progress.
     pub quiet: bool,
     /// No summary on stdout at the end.
@@ -151,6 +153,7 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
             run: run_number,
             target: Arc::new(target),
             tls: options.tls.clone(),
+            sources: options.sources.clone().map(Arc::new),
         },
         plan,
         verify,

@@ -1,0 +1,215 @@
+//! The cheapest thing that moves the same bytes: one tokio task per client, one shared read
+//! buffer, no JSON, no verification. Frames are told apart by their first bytes alone, for
+//! the sequence id of the receipts. What the load generator costs is held against this.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future as _;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::{MARGIN, Measured, Size, usage};
+use crate::base::{Clock, Time};
+
+/// The load generator's default: a receipt so long after the first message without one.
+const RECEIPT_AFTER: Duration = Duration::from_millis(200);
+/// Joined one after the other: the hub's answer to the handshake is waited for.
+const HANDSHAKE_BYTES: usize = 1024;
+/// What one read may bring, with room for an unfinished frame before it.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+struct Client {
+    write: OwnedWriteHalf,
+    messages: Cell<u64>,
+    receipt_due: Cell<Option<Time>>,
+    group: u64,
+    ack_id: Cell<u64>,
+}
+
+struct Ground {
+    clock: Clock,
+    buffer: RefCell<Vec<u8>>,
+    delivered: Cell<u64>,
+}
+
+/// A masked text frame; the mask is zero, which leaves the text as it is.
+fn frame(text: &str, out: &mut Vec<u8>) {
+    out.push(0x81);
+    match text.len() {
+        short @ ..=125 => out.push(0x80 | short as u8),
+        long => {
+            out.push(0x80 | 126);
+            out.extend_from_slice(&(long as u16).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Counts the messages at the front of `bytes` by their headers; returns what was whole.
+fn count(bytes: &[u8], messages: &mut u64) -> usize {
+    let mut at = 0;
+    while let [_, short, rest @ ..] = &bytes[at..] {
+        let (length, head) = match (short, rest) {
+            (126, [high, low, ..]) => (usize::from(*high) << 8 | usize::from(*low), 4),
+            (126 | 127, _) => break,
+            (short, _) => (usize::from(*short), 2),
+        };
+        let Some(payload) = bytes.get(at + head..at + head + length) else {
+            break;
+        };
+        *messages += u64::from(payload.starts_with(br#"{"type":"message""#));
+        at += head + length;
+    }
+    at
+}
+
+async fn connect(addr: &str, group: u64) -> Result<(Rc<Client>, OwnedReadHalf)> {
+    let mut stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    let request = format!(
+        "GET /client/hubs/bench HTTP/1.1\r\nHost: {addr}\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: json.reliable.webpubsub.azure.v1\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut join = Vec::new();
+    frame(
+        &format!(r#"{{"type":"joinGroup","group":"group-{group}","ackId":1}}"#),
+        &mut join,
+    );
+    stream.write_all(&join).await?;
+    let mut read = Vec::with_capacity(HANDSHAKE_BYTES);
+    while !read.windows(12).any(|bytes| bytes == br#""type":"ack""#) {
+        if stream.read_buf(&mut read).await? == 0 {
+            bail!("the hub closed during the handshake");
+        }
+    }
+    let (half, write) = stream.into_split();
+    let raw = Client {
+        write,
+        messages: Cell::new(0),
+        receipt_due: Cell::new(None),
+        group,
+        ack_id: Cell::new(1),
+    };
+    Ok((Rc::new(raw), half))
+}
+
+/// Reads through the shared buffer and sends receipts, for ever.
+async fn listen(raw: Rc<Client>, mut half: OwnedReadHalf, ground: Rc<Ground>) {
+    let mut rest: Vec<u8> = Vec::new();
+    let mut sleep = Box::pin(tokio::time::sleep(Duration::ZERO));
+    let mut out = Vec::new();
+    std::future::poll_fn(|cx| {
+        loop {
+            let mut shared = ground.buffer.borrow_mut();
+            let from = rest.len();
+            shared[..from].copy_from_slice(&rest);
+            let mut buffer = ReadBuf::new(&mut shared[from..]);
+            match Pin::new(&mut half).poll_read(cx, &mut buffer) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+            let end = from + buffer.filled().len();
+            let mut messages = 0;
+            let whole = count(&shared[..end], &mut messages);
+            rest.clear();
+            rest.extend_from_slice(&shared[whole..end]);
+            if messages > 0 {
+                raw.messages.set(raw.messages.get() + messages);
+                ground.delivered.set(ground.delivered.get() + messages);
+                if raw.receipt_due.get().is_none() {
+                    let due = ground.clock.now() + RECEIPT_AFTER;
+                    raw.receipt_due.set(Some(due));
+                    sleep.as_mut().reset(ground.clock.instant(due));
+                }
+            }
+        }
+        if raw.receipt_due.get().is_some() && sleep.as_mut().poll(cx).is_ready() {
+            raw.receipt_due.set(None);
+            let id = raw.messages.get();
+            out.clear();
+            frame(
+                &format!(r#"{{"type":"sequenceAck","sequenceId":{id}}}"#),
+                &mut out,
+            );
+            // Loopback takes a small frame at once; a lost receipt would end the session.
+            if raw.write.try_write(&out).ok() != Some(out.len()) {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+pub(super) async fn raw(addr: &str, size: Size) -> Result<Measured> {
+    let (_, rss_empty) = usage()?;
+    let clock = Clock::start();
+    let ground = Rc::new(Ground {
+        clock,
+        buffer: RefCell::new(vec![0; BUFFER_BYTES]),
+        delivered: Cell::new(0),
+    });
+    let mut clients = Vec::new();
+    for n in 0..size.clients {
+        let (raw, half) = connect(addr, n % size.groups()).await?;
+        tokio::task::spawn_local(listen(raw.clone(), half, ground.clone()));
+        clients.push(raw);
+    }
+    let connect_s = clock.now().as_secs_f64();
+    let joined_bytes = usage()?.1.saturating_sub(rss_empty);
+    let payload = "x".repeat(128);
+    let start = clock.now();
+    let (from, until) = (
+        start + MARGIN,
+        start + MARGIN + Duration::from_secs(size.seconds),
+    );
+    let (mut begun, mut out) = (None, Vec::new());
+    for n in 0u64.. {
+        let due = start + Duration::from_micros((n as f64 * size.pause_us()) as u64);
+        if due >= until {
+            break;
+        }
+        if due > clock.now() {
+            tokio::time::sleep_until(clock.instant(due)).await;
+        }
+        if begun.is_none() && due >= from {
+            begun = Some((usage()?.0, ground.delivered.get()));
+        }
+        let raw = &clients[(n % size.clients) as usize];
+        raw.ack_id.set(raw.ack_id.get() + 1);
+        out.clear();
+        frame(
+            &format!(
+                r#"{{"type":"sendToGroup","group":"group-{}","ackId":{},"dataType":"text","data":"{payload}"}}"#,
+                raw.group,
+                raw.ack_id.get()
+            ),
+            &mut out,
+        );
+        if raw.write.try_write(&out)? != out.len() {
+            bail!("the hub does not take a whole frame");
+        }
+    }
+    let (cpu, delivered) = begun.context("the load is shorter than its margin")?;
+    let deliveries = ground.delivered.get() - delivered;
+    Ok(Measured {
+        cpu_s: usage()?.0 - cpu,
+        deliveries,
+        joined_bytes,
+        connect_s,
+        arrived: deliveries as f64 / (size.rate * size.seconds) as f64,
+        p99_s: None,
+        verdict: None,
+    })
+}
