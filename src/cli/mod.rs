@@ -5,6 +5,7 @@
 pub mod args;
 pub mod check;
 mod hub;
+mod report;
 mod run;
 mod selftest;
 
@@ -37,6 +38,7 @@ fn dispatch(args: Args) -> u8 {
             )
         }
         Command::Hub(args) => hub::hub(*args),
+        Command::Report(args) => report::report(args),
         Command::Selftest(args) => selftest::selftest(args),
     }
 }

@@ -10,6 +10,7 @@ pub mod format;
 pub mod latency;
 pub mod progress;
 pub mod results;
+pub mod story;
 pub mod terminal;
 pub mod threshold;
 pub mod timeline;
