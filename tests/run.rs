@@ -173,7 +173,36 @@ fn a_planted_fault_is_found_with_its_name_and_its_count() {
         for word in ["sequenceId", "connection"] {
             assert!(evidence.contains(word), "{fault}: no {word} in {evidence}");
         }
+        // The saved result says the same, and the receiver's story has the incident.
+        let again = bench
+            .command(&["report", "out", "--no-color"])
+            .output()
+            .unwrap();
+        assert_eq!((code(&again), again.stdout), (0, saved(&output.stdout)));
+        let receiver = incident["receiver"].to_string();
+        let story = bench
+            .command(&["report", "out/report.json", "--client", &receiver])
+            .output()
+            .unwrap();
+        let story = text(&story);
+        let run = report["run"]["id"].as_str().unwrap();
+        for word in [run, &kind.to_uppercase(), "phase load", "sequenceId"] {
+            assert!(story.contains(word), "{fault}: no {word} in {story}");
+        }
+        let nobody = bench.command(&["report", "out", "--client", "12"]).output();
+        let nobody = nobody.unwrap();
+        assert_eq!(code(&nobody), 2);
+        assert!(text(&nobody).contains("0 to 11"), "{}", text(&nobody));
     }
+}
+
+/// A summary as `report` prints it: the run is repeated from the saved scenario.
+fn saved(summary: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8(summary.to_vec()).unwrap();
+    let at = text.find("hubstorm run ").unwrap();
+    let end = at + text[at..].find('\n').unwrap();
+    let again = "hubstorm run out/scenario.yaml --seed 11";
+    format!("{}{again}{}", &text[..at], &text[end..]).into_bytes()
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub enum Command {
     Schema,
     /// Serve the embedded hub by itself: a local stand-in for the service
     Hub(Box<HubArgs>),
+    /// Show a saved result again, or tell one client's story
+    Report(ReportArgs),
     /// Turn the embedded hub's faults on one at a time and show that each is named, and
     /// nothing else
     Selftest(SelftestArgs),
@@ -210,6 +212,19 @@ pub enum Events {
     Echo,
     /// Nobody: events fail
     None,
+}
+
+/// Flags of `report`.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// A report.json, or the folder with it
+    pub result: PathBuf,
+    /// Tell the story of the client in this slot: faults injected, incidents with all evidence
+    #[arg(long, value_name = "ID")]
+    pub client: Option<u32>,
+    /// No colours; NO_COLOR in the environment does the same
+    #[arg(long)]
+    pub no_color: bool,
 }
 
 /// Flags of `selftest`.

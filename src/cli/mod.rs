@@ -7,6 +7,7 @@ mod bench_self;
 pub mod check;
 pub mod explain;
 mod hub;
+mod report;
 mod run;
 mod selftest;
 
@@ -46,6 +47,7 @@ fn dispatch(args: Args) -> u8 {
             if written.is_ok() { 0 } else { EXIT_USAGE }
         }
         Command::Hub(args) => hub::hub(*args),
+        Command::Report(args) => report::report(args),
         Command::Selftest(args) => selftest::selftest(args),
         Command::BenchSelf(args) => bench_self::bench_self(&args),
     }

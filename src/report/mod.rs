@@ -11,6 +11,7 @@ pub mod latency;
 mod monitor;
 pub mod progress;
 pub mod results;
+pub mod story;
 pub mod terminal;
 pub mod threshold;
 pub mod timeline;

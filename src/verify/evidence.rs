@@ -10,6 +10,8 @@ use crate::payload::StreamId;
 /// Frames and control events quoted in an incident.
 const FRAMES_QUOTED: usize = 20;
 const CONTROL_QUOTED: usize = 10;
+/// Recoveries quoted in an incident, the last first.
+const RECOVERIES_QUOTED: usize = 5;
 
 impl Shard {
     /// "message 7/group-3#1841 (publisher slot 7, user u-7)".
@@ -94,6 +96,12 @@ impl Shard {
                 conn.id, conn.epoch, conn.transport, conn.link
             )),
             None => out.push(format!("receiver slot {slot}: not connected")),
+        }
+        for recovery in receiver.recoveries.iter().rev().take(RECOVERIES_QUOTED) {
+            out.push(format!(
+                "recovery on epoch {} transport {}: lost {}, confirmed {}",
+                recovery.epoch, recovery.transport, recovery.lost_at, recovery.confirmed_at
+            ));
         }
         for (at, control) in receiver.control.newest().take(CONTROL_QUOTED) {
             out.push(format!("event {at} {control}"));
