@@ -474,3 +474,68 @@ fn drain_events(session: &mut Session<Message>, me: &mut Me, now: Time) {
         me.event(session, event, now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::base::Clock;
+    use crate::client::SharedConfig;
+    use crate::scenario::{self, Overrides};
+    use crate::transport::{Target, TlsOptions};
+    use crate::verify::{self, Shard};
+
+    /// A bug of ours, on demand.
+    #[derive(ActixMessage)]
+    #[rtype(result = "()")]
+    struct Stumble;
+
+    impl Handler<Stumble> for Client {
+        type Result = ();
+
+        fn handle(&mut self, _: Stumble, _: &mut Self::Context) {
+            panic!("a bug on demand");
+        }
+    }
+
+    fn shared() -> Rc<Shared> {
+        let text = "hubstorm: 1\npools:\n  a: {clients: 1, groups: {count: 1}}\n";
+        let scenario =
+            scenario::parse(text, "t.yaml", &Overrides::default(), &|_| None).expect("a good file");
+        let key = Some(SecretString::from("k"));
+        // Nobody listens on port 9 of loopback; the client tries again and again.
+        let target = Target::from_endpoint("http://127.0.0.1:9", "h", key).expect("a good target");
+        let plan = verify::Plan {
+            run: 1,
+            promise: verify::Promise::Reference,
+            mode: verify::Mode::Full,
+            memory_budget: 1 << 20,
+            drain: scenario.drain,
+            late_after: scenario.drain,
+            exclusive: true,
+            groups: vec!["group-0".into()],
+            slots: vec![verify::SlotPlan::default()],
+        };
+        let config = SharedConfig {
+            clock: Clock::start(),
+            scenario: Arc::new(scenario),
+            run: 1,
+            target: Arc::new(target),
+            tls: TlsOptions::default(),
+            sources: None,
+        };
+        Shared::new(config, Shard::new(Arc::new(plan), 0..1)).expect("no TLS files to read")
+    }
+
+    /// actix tells nobody of a panic in an actor: without this count a run would pass with
+    /// clients missing.
+    #[actix_rt::test]
+    async fn a_client_that_panics_is_counted() {
+        let shared = shared();
+        let client = Client::new(shared.clone(), Slot(0)).start();
+        assert_eq!(shared.panicked.get(), 0);
+        assert!(client.send(Stumble).await.is_err(), "the mailbox is gone");
+        assert_eq!(shared.panicked.get(), 1);
+    }
+}
