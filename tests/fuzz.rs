@@ -101,13 +101,14 @@ fn frames_newer_than_this_client_do_not_break_it() {
     for text in FRAMES {
         let frame = hubstorm::wire::json::decode_downstream(text);
         let frame = frame.unwrap_or_else(|error| panic!("{text}: {error}"));
-        let newer = ["stream", "invoke", "groupState"]
-            .iter()
-            .any(|kind| text.starts_with(&format!(r#"{{"type":"{kind}"#)));
-        assert_eq!(
-            newer,
-            matches!(frame, Downstream::Unknown { .. }) && !text.contains("system")
-        );
+        let is = |kinds: &[&str]| {
+            let mut kinds = kinds.iter();
+            kinds.any(|kind| text.starts_with(&format!(r#"{{"type":"{kind}"#)))
+        };
+        let asked_for = matches!(frame, Downstream::Stream(_) | Downstream::InvokeResponse(_));
+        assert_eq!(is(&["stream", "invoke"]), asked_for, "{text}");
+        let passed_over = matches!(frame, Downstream::Unknown { .. }) && !text.contains("system");
+        assert_eq!(is(&["groupState"]), passed_over, "{text}");
     }
 }
 

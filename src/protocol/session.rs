@@ -404,9 +404,11 @@ impl<C: Clone> Session<C> {
                 ));
                 Received::Handled
             }
-            Downstream::Connected(_) | Downstream::Pong | Downstream::Unknown { .. } => {
-                Received::Handled
-            }
+            Downstream::Connected(_)
+            | Downstream::Pong
+            | Downstream::Stream(_)
+            | Downstream::InvokeResponse(_)
+            | Downstream::Unknown { .. } => Received::Handled,
         }
     }
 

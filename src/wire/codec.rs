@@ -1,7 +1,7 @@
 //! Frames to bytes and back, whichever subprotocol a connection speaks.
 
 use super::downstream::Downstream;
-use super::error::DecodeError;
+use super::error::{DecodeError, EncodeError};
 use super::request::Request;
 use super::subprotocol::Subprotocol;
 use super::upstream::Upstream;
@@ -85,6 +85,23 @@ pub fn encode_upstream(subprotocol: Subprotocol, frame: &Upstream<'_>, out: &mut
         protobuf::encode_upstream(frame, out);
     } else {
         json::encode_upstream(frame, out);
+    }
+}
+
+/// Appends a frame to the hub, also one that only newer clients send; likewise.
+///
+/// # Errors
+/// The subprotocol cannot carry it: nothing was written.
+pub fn encode_request(
+    subprotocol: Subprotocol,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    if subprotocol.is_binary() {
+        protobuf::encode_request(request, out)
+    } else {
+        json::encode_request(request, out);
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::data::Data;
+use super::stream::{InvokeResponse, StreamAnswer, StreamPart};
 use crate::base::{AckId, SequenceId};
 
 /// A frame from hub to client.
@@ -19,11 +20,15 @@ pub enum Downstream<'a> {
     Ack(Ack<'a>),
     /// A data message.
     Data(DataMessage<'a>),
+    /// What the publisher of a group stream is told of it.
+    Stream(StreamAnswer<'a>),
+    /// The answer to an invocation.
+    InvokeResponse(InvokeResponse<'a>),
     /// The answer to a ping.
     Pong,
     /// A well-formed frame of a kind unknown here: ignored, as the Python and JS clients do.
     Unknown {
-        /// What the frame says it is, e.g. `type=streamAck`.
+        /// What the frame says it is, e.g. `type=groupStateUpdate`.
         kind: Cow<'a, str>,
     },
 }
@@ -82,4 +87,6 @@ pub struct DataMessage<'a> {
     pub from: MessageFrom<'a>,
     /// The payload.
     pub data: Data<'a>,
+    /// Set when it is a part of a group stream. Boxed, so that other messages carry a pointer.
+    pub stream: Option<Box<StreamPart<'a>>>,
 }

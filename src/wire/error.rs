@@ -32,3 +32,11 @@ pub enum DecodeError {
     #[error("unknown frame type {0:?}")]
     UnknownType(String),
 }
+
+/// A frame that a subprotocol cannot carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// Invocations have no public protobuf schema. Use one of the JSON subprotocols.
+    #[error("the protobuf subprotocols have no invocations: use json.reliable or json")]
+    NoInvocations,
+}

@@ -5,7 +5,8 @@
 //! Sources: client-spec (Azure/azure-webpubsub `protocols/client/client-spec.md`) and the
 //! public subprotocol pages; where the official clients differ, what they write decides.
 //!
-//! Read [`upstream`] and [`downstream`] for the frames ([`request`] for what a hub reads), [`json`] and
+//! Read [`upstream`] and [`downstream`] for the frames ([`request`] for what a hub reads,
+//! [`stream`] for what it tells newer clients), [`json`] and
 //! [`protobuf`] for the encodings, [`codec`] to choose between them.
 
 pub mod close;
@@ -16,13 +17,15 @@ pub mod error;
 pub mod json;
 pub mod protobuf;
 pub mod request;
+pub mod stream;
 pub mod subprotocol;
 pub mod upstream;
 
 pub use data::{Data, DataType};
 pub use downstream::{Ack, AckError, Connected, DataMessage, Downstream, MessageFrom};
-pub use error::DecodeError;
+pub use error::{DecodeError, EncodeError};
 pub use request::{Extras, Metadata, Request, StreamError};
+pub use stream::{InvokeResponse, StreamAnswer, StreamFault, StreamPart};
 pub use subprotocol::Subprotocol;
 pub use upstream::Upstream;
 

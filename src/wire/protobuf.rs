@@ -5,11 +5,11 @@
 //! or reason is read as none. The schema itself is in `protobuf/schema.rs`.
 //! Source: protobuf subprotocol pages, the schemas of the official JS add-on and emulator.
 
+mod newer;
 mod schema;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
@@ -23,9 +23,11 @@ use self::schema::{
 use super::data::Data;
 use super::downstream::{Ack, AckError, Connected, DataMessage, Downstream, MessageFrom};
 use super::error::DecodeError;
-use super::request::{self, Extras, Metadata, STREAM_IDLE_DEFAULT, TTL_SECONDS_MAX};
+use super::request::{self, Extras, Metadata, TTL_SECONDS_MAX};
 use super::upstream::Upstream;
 use crate::base::{AckId, SequenceId};
+
+pub use newer::{add_stream_part, encode_request};
 
 /// `data_message` in `DownstreamMessage`.
 const DATA_MESSAGE: u32 = 2;
@@ -66,6 +68,9 @@ pub fn decode_downstream(frame: &[u8]) -> Result<Downstream<'static>, DecodeErro
         })),
         Some(Answer::System(message)) => system(message),
         Some(Answer::Pong(Empty {})) => Ok(Downstream::Pong),
+        Some(Answer::StreamAck(ack)) => Ok(newer::ack(ack)),
+        Some(Answer::StreamNack(nack)) => Ok(newer::nack(nack)),
+        Some(Answer::StreamClosed(closed)) => Ok(newer::closed(closed)),
         None => Ok(Downstream::Unknown {
             kind: "protobuf message of an unknown kind".into(),
         }),
@@ -119,10 +124,19 @@ fn data_message(message: WireData) -> Result<DataMessage<'static>, DecodeError> 
             });
         }
     };
+    // The end of a group stream, or metadata alone: a message without a payload.
+    let bare = message.stream.is_some() || !message.metadata.is_empty();
+    let data = match message.data {
+        None if bare => Data::Text("".into()),
+        data => payload(KIND, data)?,
+    };
+    let of_group = matches!(from, MessageFrom::Group { .. });
+    let stream = message.stream.filter(|_| of_group);
     Ok(DataMessage {
         sequence_id: message.sequence_id.map(SequenceId),
         from,
-        data: payload(KIND, message.data)?,
+        data,
+        stream: stream.and_then(|info| newer::part(*info)),
     })
 }
 
@@ -148,7 +162,9 @@ pub fn decode_request(frame: &[u8]) -> Result<request::Request<'static>, DecodeE
     let message = UpstreamMessage::decode(frame).map_err(syntax)?;
     let mut extras = None;
     let frame = match message.request {
-        Some(Request::SendToGroup(send)) if send.stream.is_some() => return start_stream(send),
+        Some(Request::SendToGroup(send)) if send.stream.is_some() => {
+            return newer::start_stream(send);
+        }
         Some(Request::SendToGroup(send)) => {
             extras = checked_extras("sendToGroup", send.ttl_seconds, send.metadata)?;
             Upstream::SendToGroup {
@@ -178,6 +194,8 @@ pub fn decode_request(frame: &[u8]) -> Result<request::Request<'static>, DecodeE
             }
         }
         Some(Request::Ping(Empty {})) => Upstream::Ping,
+        Some(Request::StreamData(part)) => return newer::stream_data(part),
+        Some(Request::StreamEnd(end)) => return newer::end_stream(end),
         None => return Err(DecodeError::UnknownType("protobuf".into())),
     };
     Ok(request::Request::Basic { frame, extras })
@@ -186,27 +204,12 @@ pub fn decode_request(frame: &[u8]) -> Result<request::Request<'static>, DecodeE
 /// Reads one of the frames that every client knows, whatever it carries besides.
 ///
 /// # Errors
-/// As [`decode_request`]; also a stream start.
+/// As [`decode_request`]; also any of the newer frames.
 pub fn decode_upstream(frame: &[u8]) -> Result<Upstream<'static>, DecodeError> {
     match decode_request(frame)? {
         request::Request::Basic { frame, .. } => Ok(frame),
         _ => Err(DecodeError::UnknownType("a newer frame".into())),
     }
-}
-
-/// A stream can be opened in protobuf; no schema is known for what follows, so nothing can
-/// be sent on it. Source: the official emulator's schema.
-fn start_stream(send: SendToGroup) -> Result<request::Request<'static>, DecodeError> {
-    const KIND: &str = "sendToGroup";
-    let stream = send.stream.unwrap_or_default();
-    Ok(request::Request::StartStream {
-        group: named(KIND, "group", send.group)?,
-        stream_id: named(KIND, "stream_id", stream.stream_id)?,
-        idle_timeout: stream
-            .idle_timeout_ms
-            .map_or(STREAM_IDLE_DEFAULT, |ms| Duration::from_millis(ms.into())),
-        no_echo: send.no_echo.unwrap_or(false),
-    })
 }
 
 fn checked_extras(
@@ -266,7 +269,14 @@ fn checked_payload(
 
 /// Appends a frame to the hub. `no_echo` is always written, as in JSON.
 pub fn encode_upstream(frame: &Upstream<'_>, out: &mut Vec<u8>) {
-    let request = match frame {
+    let message = UpstreamMessage {
+        request: Some(upstream_message(frame)),
+    };
+    append(&message, out);
+}
+
+fn upstream_message(frame: &Upstream<'_>) -> Request {
+    match frame {
         Upstream::JoinGroup { group, ack_id } => Request::JoinGroup(membership(group, *ack_id)),
         Upstream::LeaveGroup { group, ack_id } => Request::LeaveGroup(membership(group, *ack_id)),
         Upstream::SendToGroup {
@@ -295,11 +305,7 @@ pub fn encode_upstream(frame: &Upstream<'_>, out: &mut Vec<u8>) {
             sequence_id: sequence_id.0,
         }),
         Upstream::Ping => Request::Ping(Empty {}),
-    };
-    let message = UpstreamMessage {
-        request: Some(request),
-    };
-    append(&message, out);
+    }
 }
 
 fn membership(group: &str, ack_id: Option<AckId>) -> Membership {
@@ -341,12 +347,16 @@ pub fn encode_downstream(frame: &Downstream<'_>, out: &mut Vec<u8>) {
         Downstream::Data(message) => {
             let mut body = Vec::new();
             message_body(&message.from, &message.data, Metadata::EMPTY, &mut body);
+            if let Some(part) = &message.stream {
+                add_stream_part(part, &mut body);
+            }
             message_frame(message.sequence_id, &body, out);
             return;
         }
         Downstream::Pong => Some(Answer::Pong(Empty {})),
-        // Only ever read, and without a field of its own.
-        Downstream::Unknown { .. } => None,
+        Downstream::Stream(answer) => return newer::encode_answer(answer, out),
+        // Without a field of their own; the first is not asked for in protobuf.
+        Downstream::InvokeResponse(_) | Downstream::Unknown { .. } => None,
     };
     append(&DownstreamMessage { answer }, out);
 }
@@ -381,6 +391,7 @@ pub fn message_body(
             .iter()
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect(),
+        stream: None,
     };
     append(&message, out);
 }

@@ -129,6 +129,7 @@ impl Rig {
         };
         let mut scratch = Vec::new();
         let message = DataMessage {
+            stream: None,
             sequence_id: Some(SequenceId(u64::from(seq))),
             from: MessageFrom::Group {
                 group: "group-0".into(),

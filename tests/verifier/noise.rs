@@ -75,6 +75,7 @@ impl Noise {
         let mut scratch = Vec::new();
         let near = self.rng.random_range(0..10);
         let message = DataMessage {
+            stream: None,
             sequence_id: self
                 .pick(&[Some(near), Some(near), None, Some(u64::MAX), Some(1 << 40)])
                 .map(SequenceId),

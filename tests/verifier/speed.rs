@@ -69,6 +69,7 @@ fn a_delivery_and_a_pair_cost() {
                 let data = template.write(&identity, &mut scratch);
                 id += 1;
                 let message = DataMessage {
+                    stream: None,
                     sequence_id: Some(SequenceId(id)),
                     from: MessageFrom::Group {
                         group: "group-0".into(),

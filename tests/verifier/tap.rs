@@ -238,6 +238,7 @@ impl Tap {
         };
         let data = template.write(identity, &mut scratch);
         let message = DataMessage {
+            stream: None,
             sequence_id: (id > 0).then_some(SequenceId(id)),
             from: MessageFrom::Group {
                 group: (&*self.plan.groups[identity.group.index()]).into(),

@@ -344,6 +344,7 @@ impl World {
         let now = self.tick();
         let reliable = self.plan.slots[receiver as usize].reliable;
         let message = DataMessage {
+            stream: None,
             sequence_id: reliable.then_some(SequenceId(id)),
             from: MessageFrom::Group {
                 group: group.into(),
@@ -358,6 +359,7 @@ impl World {
     pub(crate) fn server_frame(&mut self, receiver: u32, id: u64) -> FrameVerdict {
         let now = self.tick();
         let message = DataMessage {
+            stream: None,
             sequence_id: Some(SequenceId(id)),
             from: MessageFrom::Server,
             data: Data::Text("news".into()),
@@ -375,6 +377,7 @@ impl World {
         };
         let now = self.tick();
         let message = DataMessage {
+            stream: None,
             sequence_id: None,
             from: MessageFrom::Group {
                 group: "group-0".into(),

@@ -96,6 +96,7 @@ impl Rig {
 
     fn data(&mut self, id: u64) -> bool {
         let message = DataMessage {
+            stream: None,
             sequence_id: Some(SequenceId(id)),
             from: MessageFrom::Server,
             data: Data::Text("x".into()),

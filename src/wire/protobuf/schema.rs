@@ -1,14 +1,15 @@
 //! The protobuf messages of the client protocol, as prost reads and writes them.
 //!
 //! Numbers and types only; [`super`] turns them into the frames of the program. Fields of
-//! still newer schemas are passed over by prost. Source: the official JS protobuf add-on's and emulator's schemas.
+//! still newer schemas are passed over by prost. Source: the official JS protobuf add-on's and
+//! emulator's schemas; the reference pages of the protobuf subprotocols for streams (fields 13 and 14 up, 6 to 8 down).
 
 use std::collections::BTreeMap;
 
 /// Client to hub.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct UpstreamMessage {
-    #[prost(oneof = "Request", tags = "1, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Request", tags = "1, 5, 6, 7, 8, 9, 13, 14")]
     pub(super) request: Option<Request>,
 }
 
@@ -26,6 +27,10 @@ pub(super) enum Request {
     SequenceAck(SequenceAck),
     #[prost(message, tag = "9")]
     Ping(Empty),
+    #[prost(message, tag = "13")]
+    StreamData(StreamData),
+    #[prost(message, tag = "14")]
+    StreamEnd(StreamEnd),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -53,6 +58,33 @@ pub(super) struct Stream {
     pub(super) stream_id: String,
     #[prost(uint32, optional, tag = "2")]
     pub(super) idle_timeout_ms: Option<u32>,
+}
+
+/// One part of a stream; the id alone keeps the stream alive.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StreamData {
+    #[prost(string, tag = "1")]
+    pub(super) stream_id: String,
+    #[prost(uint64, optional, tag = "2")]
+    pub(super) stream_sequence_id: Option<u64>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) data: Option<MessageData>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StreamEnd {
+    #[prost(string, tag = "1")]
+    pub(super) stream_id: String,
+    #[prost(message, optional, tag = "2")]
+    pub(super) error: Option<StreamEndError>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StreamEndError {
+    #[prost(string, optional, tag = "1")]
+    pub(super) message: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub(super) user_error_code: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -89,7 +121,7 @@ pub(super) struct Empty {}
 /// Hub to client.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct DownstreamMessage {
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 6, 7, 8")]
     pub(super) answer: Option<Answer>,
 }
 
@@ -103,6 +135,63 @@ pub(super) enum Answer {
     System(SystemMessage),
     #[prost(message, tag = "4")]
     Pong(Empty),
+    #[prost(message, tag = "6")]
+    StreamAck(StreamAck),
+    #[prost(message, tag = "7")]
+    StreamNack(StreamNack),
+    #[prost(message, tag = "8")]
+    StreamClosed(StreamClosed),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StreamAck {
+    #[prost(string, tag = "1")]
+    pub(super) stream_id: String,
+    #[prost(uint64, tag = "2")]
+    pub(super) expected_sequence_id: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StreamNack {
+    #[prost(string, tag = "1")]
+    pub(super) stream_id: String,
+    #[prost(string, tag = "2")]
+    pub(super) name: String,
+    #[prost(string, tag = "3")]
+    pub(super) message: String,
+    #[prost(uint64, tag = "4")]
+    pub(super) expected_sequence_id: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StreamClosed {
+    #[prost(string, tag = "1")]
+    pub(super) stream_id: String,
+    #[prost(message, optional, tag = "2")]
+    pub(super) error: Option<ErrorMessage>,
+}
+
+/// Which part of which stream a data message is.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StreamInfo {
+    #[prost(string, tag = "1")]
+    pub(super) stream_id: String,
+    #[prost(uint64, tag = "2")]
+    pub(super) stream_sequence_id: u64,
+    #[prost(bool, optional, tag = "3")]
+    pub(super) end_of_stream: Option<bool>,
+    #[prost(message, optional, tag = "4")]
+    pub(super) error: Option<StreamFault>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StreamFault {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) message: String,
+    #[prost(string, tag = "3")]
+    pub(super) user_error_code: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -135,6 +224,8 @@ pub(super) struct DataMessage {
     pub(super) sequence_id: Option<u64>,
     #[prost(btree_map = "string, string", tag = "5")]
     pub(super) metadata: BTreeMap<String, String>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub(super) stream: Option<Box<StreamInfo>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

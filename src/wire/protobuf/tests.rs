@@ -129,6 +129,7 @@ fn answers_have_the_field_numbers_of_the_official_schema() {
         ),
         (
             Downstream::Data(DataMessage {
+                stream: None,
                 sequence_id: Some(SequenceId(9)),
                 from: MessageFrom::Group {
                     group: "g".into(),
@@ -149,6 +150,7 @@ fn answers_have_the_field_numbers_of_the_official_schema() {
         ),
         (
             Downstream::Data(DataMessage {
+                stream: None,
                 sequence_id: None,
                 from: MessageFrom::Server,
                 data: Data::Text("".into()),
@@ -282,6 +284,7 @@ proptest! {
         let join = Upstream::JoinGroup { group: group.clone().into(), ack_id };
         prop_assert_eq!(decode_upstream(&up(&join)).unwrap(), join);
         let message = Downstream::Data(DataMessage {
+ stream: None,
             sequence_id: sequence.map(SequenceId),
             from: MessageFrom::Group { group: group.into(), from_user_id: None },
             data,
@@ -300,6 +303,7 @@ proptest! {
         message_frame(sequence.map(SequenceId), &body, &mut shared);
         let whole = DownstreamMessage {
             answer: Some(Answer::Data(WireData {
+ stream: None,
                 from: "group".into(),
                 group: Some(group),
                 data: Some(message_data(&data)),
@@ -316,6 +320,7 @@ proptest! {
         let _ = decode_upstream(&bytes);
         // And damaged frames, which get further than noise.
         let mut frame = down(&Downstream::Data(DataMessage {
+ stream: None,
             sequence_id: Some(SequenceId(300)),
             from: MessageFrom::Group { group: "group".into(), from_user_id: None },
             data: Data::Binary(bytes.into()),
