@@ -1,13 +1,14 @@
 //! The hub over real sockets, seen by a raw WebSocket client that shares no code with it:
 //! handshakes, closes, recovery, limits, and that one client never disturbs another.
 
+#[allow(
+    dead_code,
+    reason = "each of the hub's test programs uses a part of it"
+)]
 mod hub_support;
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
 use hub_support::{Raw, Reply, hub, hub_with, status_of};
 use hubstorm::hub::{EventHandler, HubConfig};
 use serde_json::{Value, json};
@@ -15,18 +16,7 @@ use serde_json::{Value, json};
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 fn token(claims: Value) -> String {
-    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!(
-        "{}.{}",
-        encode(&json!({"alg": "HS256", "typ": "JWT"})),
-        encode(&claims)
-    );
-    let mut mac: Hmac<sha2::Sha256> = Hmac::new_from_slice(KEY.as_bytes()).unwrap();
-    mac.update(signed.as_bytes());
-    format!(
-        "{signed}.{}",
-        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
-    )
+    hub_support::token(&claims, KEY)
 }
 
 #[tokio::test]

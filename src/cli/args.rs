@@ -101,7 +101,8 @@ pub struct RunArgs {
     /// Threads that drive clients [default: by the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub arbiters: Option<u32>,
-    /// A fault of the embedded hub, `KIND[,p=P|every=N|at=T][,group=G][,count=N]`; repeatable
+    /// A fault of the embedded hub, `KIND[,p=P|every=N|at=T][,group=G][,count=N][,for=D][,code=C]`;
+    /// `hubstorm hub --list-faults` explains them; repeatable
     #[arg(long, value_name = "SPEC")]
     pub hub_fault: Vec<FaultSpec>,
     /// Local addresses that clients take turns in, e.g. 127.0.0.2-127.0.0.9 or a list with
@@ -170,6 +171,12 @@ pub struct HubArgs {
     /// Check the tokens of clients against this key
     #[arg(long, value_name = "K", env = "HUBSTORM_ACCESS_KEY", hide_env_values = true, value_parser = secret)]
     pub access_key: Option<SecretString>,
+    /// Take tokens signed with this key, too
+    #[arg(long, value_name = "K", env = "HUBSTORM_SECONDARY_ACCESS_KEY", hide_env_values = true, value_parser = secret, requires = "access_key")]
+    pub secondary_access_key: Option<SecretString>,
+    /// Refuse connections beyond so many with 429 [default: no limit]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: Option<u32>,
     /// Send events to this webhook; `{hub}` and `{event}` in it are replaced
     #[arg(long, value_name = "URL")]
     pub upstream: Option<UpstreamUrl>,
@@ -188,7 +195,7 @@ pub struct HubArgs {
     /// How long a dropped session can be recovered
     #[arg(long, value_name = "D", default_value = "30s", value_parser = parse_duration)]
     pub recovery_window: Duration,
-    /// A fault, `KIND[,p=P|every=N|at=T][,group=G][,count=N]`; repeatable
+    /// A fault, `KIND[,p=P|every=N|at=T][,group=G][,count=N][,for=D][,code=C]`; repeatable
     #[arg(long, value_name = "SPEC")]
     pub fault: Vec<FaultSpec>,
     /// Explain every kind of fault, and end

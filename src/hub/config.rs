@@ -85,6 +85,11 @@ pub struct HubConfig {
     /// With a key, every new connection needs a token signed with it. Without, everyone is
     /// let in with all roles, or with the claims of an unverified token if it has one.
     pub access_key: Option<SecretString>,
+    /// Tokens signed with this key are as good: the old key while the other is replaced.
+    pub secondary_access_key: Option<SecretString>,
+    /// Sessions at once, those in their recovery window included; connects beyond are
+    /// refused with 429. `None`: as many as the machine holds.
+    pub max_connections: Option<usize>,
     /// What to do wrong.
     pub faults: Vec<FaultSpec>,
     /// Decides the faults' dice.
@@ -110,6 +115,8 @@ impl HubConfig {
         HubConfig {
             listen,
             access_key: None,
+            secondary_access_key: None,
+            max_connections: None,
             faults: Vec::new(),
             seed,
             clock,
@@ -118,6 +125,19 @@ impl HubConfig {
             event_handler: EventHandler::default(),
             upstream: None,
             tls: None,
+        }
+    }
+
+    /// The keys with which tokens may be signed; none: tokens are not checked.
+    pub(crate) fn keys(&self) -> Vec<&[u8]> {
+        let keys = [&self.access_key, &self.secondary_access_key];
+        match self.access_key {
+            Some(_) => keys
+                .into_iter()
+                .flatten()
+                .map(|key| key.expose_secret().as_bytes())
+                .collect(),
+            None => Vec::new(),
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Truth {
     pub connections_accepted: u64,
     /// Connect requests refused, by HTTP status.
     pub connections_refused: BTreeMap<u16, u64>,
+    /// Reconnection tokens refreshed on a live connection.
+    pub tokens_refreshed: u64,
     /// Recoveries that continued a session.
     pub recoveries_accepted: u64,
     /// Recoveries answered with close 1008, by reason: `unknown_session`, `bad_token`,

@@ -4,10 +4,13 @@
 use std::time::Duration;
 
 use actix_http::ws::{OpCode, Parser};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::BytesMut;
+use hmac::{Hmac, KeyInit, Mac};
 use hubstorm::base::{Clock, Seed};
 use hubstorm::hub::{Hub, HubConfig};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -29,6 +32,22 @@ pub(crate) fn hub_with(change: impl FnOnce(&mut HubConfig)) -> Hub {
     Hub::start(config).unwrap()
 }
 
+/// An access token with these claims.
+pub(crate) fn token(claims: &Value, key: &str) -> String {
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!(
+        "{}.{}",
+        encode(&json!({"alg": "HS256", "typ": "JWT"})),
+        encode(claims)
+    );
+    let mut mac: Hmac<sha2::Sha256> = Hmac::new_from_slice(key.as_bytes()).unwrap();
+    mac.update(signed.as_bytes());
+    format!(
+        "{signed}.{}",
+        URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
+    )
+}
+
 /// The HTTP status of a reliable client's attempt to connect.
 pub(crate) async fn status_of(hub: &Hub, path: &str) -> u16 {
     match Raw::offer(hub, path, RELIABLE).await {
@@ -48,6 +67,14 @@ pub(crate) enum Reply {
     Reset,
 }
 
+/// The headers that ask for a WebSocket.
+fn upgrade(subprotocols: &str) -> String {
+    format!(
+        "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {subprotocols}\r\n"
+    )
+}
+
 /// A WebSocket without manners.
 #[derive(Debug)]
 pub(crate) struct Raw {
@@ -62,11 +89,7 @@ impl Raw {
         path: &str,
         subprotocols: &str,
     ) -> Result<(Raw, String), u16> {
-        let upgrade = format!(
-            "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {subprotocols}\r\n"
-        );
-        let (raw, head) = Self::request(hub, path, &upgrade).await;
+        let (raw, head) = Self::request(hub, path, &upgrade(subprotocols)).await;
         match head.split(' ').nth(1).unwrap() {
             "101" => {
                 // The accept value of RFC 6455's own example.
@@ -75,6 +98,11 @@ impl Raw {
             }
             status => Err(status.parse().unwrap()),
         }
+    }
+
+    /// The head of the response to an attempt to connect.
+    pub(crate) async fn upgrade_head(hub: &Hub, path: &str) -> String {
+        Self::request(hub, path, &upgrade(RELIABLE)).await.1
     }
 
     async fn request(hub: &Hub, path: &str, headers: &str) -> (Raw, String) {

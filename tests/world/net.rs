@@ -352,6 +352,7 @@ impl World {
                     permissions: Permissions::all(),
                     state: None,
                     groups: Vec::new(),
+                    token_lifetime: Duration::from_secs(7 * 24 * 3600),
                 };
                 Some(self.core.open(identity, Subprotocol::JsonReliable, now))
             }

@@ -39,3 +39,4 @@ pub(crate) use permissions::{Action, Permissions};
 pub(crate) use service::{Choice, Target};
 pub(crate) use sessions::Identity;
 pub(crate) use state::{Core, Settings};
+pub(crate) use token::{TOKEN_LIFETIME_MAX, token_lifetime};

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rand::RngExt;
 
@@ -25,6 +26,8 @@ pub(crate) struct Identity {
     pub(crate) state: Option<Box<str>>,
     /// Groups to join at once; names already checked with [`is_group_name`].
     pub(crate) groups: Vec<String>,
+    /// How long each reconnection token is valid.
+    pub(crate) token_lifetime: Duration,
 }
 
 /// Group names have 1 to 1024 characters and are not only white space.
@@ -82,6 +85,8 @@ impl Core {
             handled: None,
             streams: Vec::new(),
             streams_idle_at: Time::MAX,
+            token_lifetime_s: identity.token_lifetime.as_secs() as u32,
+            token_refresh_at: Time::MAX,
         });
         self.by_id.insert(id, key);
         for group in &identity.groups {
@@ -98,16 +103,18 @@ impl Core {
 
     /// Queues a `connected` frame naming `id`, with a fresh token on reliable subprotocols.
     pub(crate) fn send_connected(&mut self, session: Key, link: Key, id: u128, now: Time) {
-        let Some(session) = self.sessions.get(session) else {
+        let Some(session) = self.sessions.get_mut(session) else {
             return;
         };
         // Simple clients are told nothing.
         let Some(subprotocol) = session.dialect.subprotocol() else {
             return;
         };
-        let token = subprotocol
-            .is_reliable()
-            .then(|| self.tokens.issue(session.id, now).into());
+        let token = subprotocol.is_reliable().then(|| {
+            let lifetime = Duration::from_secs(session.token_lifetime_s.into());
+            session.token_refresh_at = now + lifetime / 2;
+            self.tokens.issue(session.id, now + lifetime).into()
+        });
         let mut bytes = Vec::with_capacity(224);
         codec::encode_downstream(
             subprotocol,
@@ -124,6 +131,21 @@ impl Core {
             bytes: bytes.into(),
         };
         self.send(link, frame);
+    }
+
+    /// Queues a WebSocket ping, behind a fresh reconnection token when half of the last
+    /// one's lifetime is over. Source: client-spec 1.2.4; the service's interval is not
+    /// documented.
+    pub(crate) fn ping(&mut self, link: Key, now: Time) {
+        let due = self.links.get(link).and_then(|link| {
+            let session = self.sessions.get(link.session)?;
+            (session.token_refresh_at <= now).then_some((link.session, session.id))
+        });
+        if let Some((session, id)) = due {
+            self.truth.tokens_refreshed += 1;
+            self.send_connected(session, link, id, now);
+        }
+        self.send(link, Out::WebSocketPing);
     }
 
     /// Makes a session a member of a group.

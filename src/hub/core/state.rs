@@ -77,6 +77,10 @@ pub(crate) struct Session {
     pub(crate) streams: Vec<Stream>,
     /// When the streams are looked at next.
     pub(crate) streams_idle_at: Time,
+    /// The lifetime of its reconnection tokens, in seconds.
+    pub(crate) token_lifetime_s: u32,
+    /// From when on the next keep-alive ping brings a fresh token.
+    pub(crate) token_refresh_at: Time,
 }
 
 /// What faults remember of a session.

@@ -82,6 +82,7 @@ impl World {
             permissions,
             state: None,
             groups: Vec::new(),
+            token_lifetime: Duration::from_secs(100),
         };
         self.core.open(identity, subprotocol, self.now)
     }

@@ -32,6 +32,26 @@ impl OneOrMany {
     }
 }
 
+/// A number of seconds, written as a JSON number or as text.
+#[derive(Deserialize, Clone, Copy, PartialEq, Debug)]
+#[serde(try_from = "serde_json::Value")]
+pub(crate) struct Seconds(pub(crate) f64);
+
+impl TryFrom<serde_json::Value> for Seconds {
+    type Error = &'static str;
+
+    fn try_from(value: serde_json::Value) -> Result<Self, &'static str> {
+        match &value {
+            serde_json::Value::Number(number) => number.as_f64(),
+            serde_json::Value::String(text) => text.parse().ok(),
+            _ => None,
+        }
+        .filter(|seconds: &f64| seconds.is_finite())
+        .map(Seconds)
+        .ok_or("no number of seconds")
+    }
+}
+
 /// The claims that this hub reads.
 #[derive(Deserialize, Default, Debug)]
 pub(crate) struct Claims {
@@ -41,6 +61,9 @@ pub(crate) struct Claims {
     pub(crate) roles: OneOrMany,
     #[serde(default, rename = "webpubsub.group")]
     pub(crate) groups: OneOrMany,
+    /// Wanted lifetime of the reconnection tokens. Assumed: in seconds.
+    #[serde(default, rename = "webpubsub.rtoken.ttl")]
+    pub(crate) reconnection_ttl: Option<Seconds>,
     #[serde(default)]
     aud: OneOrMany,
     #[serde(default)]
@@ -69,33 +92,35 @@ pub(crate) fn unverified(token: &str) -> Result<Claims, &'static str> {
     decode(claims).ok_or(MALFORMED)
 }
 
-/// The claims of a token signed with `key` for `hub` at `host` and valid at `now`, in
-/// seconds since the Unix epoch.
+/// The claims of a token signed with one of `keys` for `hub` at `host` and valid at `now`,
+/// in seconds since the Unix epoch.
 ///
 /// # Errors
 /// What is wrong with it, without any of it.
 pub(crate) fn verified(
     token: &str,
-    key: &[u8],
+    keys: &[&[u8]],
     host: &str,
     hub: &str,
     now: u64,
 ) -> Result<Claims, &'static str> {
-    verified_for(token, key, now, |audience| is_audience(audience, host, hub))
+    verified_for(token, keys, now, |audience| {
+        is_audience(audience, host, hub)
+    })
 }
 
 /// The token's `aud` is not what it must be.
 pub(crate) const BAD_AUDIENCE: &str =
     "the access token's aud is not http(s)://HOST/client/hubs/HUB of this hub";
 
-/// The claims of a token signed with `key`, valid at `now`, and meant for an audience that
-/// `is_meant` accepts.
+/// The claims of a token signed with one of `keys`, valid at `now`, and meant for an audience
+/// that `is_meant` accepts.
 ///
 /// # Errors
 /// What is wrong with it, without any of it; [`BAD_AUDIENCE`] for the audience.
 pub(crate) fn verified_for(
     token: &str,
-    key: &[u8],
+    keys: &[&[u8]],
     now: u64,
     is_meant: impl Fn(&str) -> bool,
 ) -> Result<Claims, &'static str> {
@@ -107,10 +132,14 @@ pub(crate) fn verified_for(
         return Err("the access token is not signed with HS256");
     }
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| MALFORMED)?;
-    let mut mac: Hmac<Sha256> =
-        Hmac::new_from_slice(key).map_err(|_| "the hub's access key cannot be used")?;
-    mac.update(signed.as_bytes());
-    if mac.verify_slice(&signature).is_err() {
+    let is_signed_with = |key: &&[u8]| {
+        // HMAC takes keys of every length.
+        let mut mac: Hmac<Sha256> =
+            Hmac::new_from_slice(key).expect("HMAC takes keys of every length");
+        mac.update(signed.as_bytes());
+        mac.verify_slice(&signature).is_ok()
+    };
+    if !keys.iter().any(is_signed_with) {
         return Err("the access token is signed with another key");
     }
     let now = now as f64;
@@ -210,7 +239,7 @@ mod tests {
 
     fn check(claims: Value) -> Result<Claims, &'static str> {
         let token = sign(&json!({"alg": "HS256", "typ": "JWT"}), &claims, KEY);
-        verified(&token, KEY, "localhost:8080", "Chat", 1_000_000)
+        verified(&token, &[KEY], "localhost:8080", "Chat", 1_000_000)
     }
 
     #[test]
@@ -254,8 +283,13 @@ mod tests {
             assert!(error.contains(says), "{claims}: {error}");
         }
         let good = json!({"aud": aud, "exp": 2e6});
-        let at = |token: &str| verified(token, KEY, "localhost:8080", "chat", 1_000_000);
+        let at = |token: &str| {
+            let keys = [&b"primary"[..], KEY];
+            verified(token, &keys, "localhost:8080", "chat", 1_000_000)
+        };
         let header = json!({"alg": "HS256"});
+        assert!(at(&sign(&header, &good, b"primary")).is_ok(), "either key");
+        assert!(at(&sign(&header, &good, KEY)).is_ok(), "either key");
         assert!(at(&sign(&header, &good, b"another")).is_err());
         assert!(at(&sign(&json!({"alg": "none"}), &good, KEY)).is_err());
         for bad in ["", "a.b", "a.b.c", "..", "a.b.c.d"] {

@@ -116,6 +116,7 @@ async fn connect(
 /// Gives a new connection its id and asks the connect handler, if there is one.
 async fn admit(shell: &Rc<Shell>, mut candidate: Candidate) -> Result<Candidate, Refusal> {
     if let Candidate::New(new) = &mut candidate {
+        new.place = Some(shell.take_place()?);
         new.id = shell.core.borrow_mut().new_id();
         if let Some(handler) = &shell.upstream {
             upstream::ask_connect(handler, new).await?;

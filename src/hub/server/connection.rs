@@ -98,6 +98,7 @@ impl Connection {
                     id,
                     identity,
                     dialect,
+                    place: _place,
                 } => Ok(core.open_as(id, *identity, dialect, now)),
                 Admission::Recover {
                     connection_id,

@@ -1,16 +1,18 @@
 //! Whether a request may become a WebSocket, and as what. Pure: request in, verdict out.
 //! Source: client-spec 1.1 and 1.4; statuses as the official emulator gives them.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
-use secrecy::ExposeSecret;
 
 use super::access_token::{self, Claims};
 use super::answer::{Reply, error, typed};
 use super::query::{Query, hub_name};
 use crate::hub::config::HubConfig;
 use crate::hub::core::sessions::is_group_name;
-use crate::hub::core::{Dialect, Identity, Permissions};
+use crate::hub::core::{Dialect, Identity, Permissions, TOKEN_LIFETIME_MAX, token_lifetime};
 use crate::wire::Subprotocol;
 
 /// What an accepted request becomes.
@@ -21,12 +23,32 @@ pub(crate) enum Admission {
         id: u128,
         identity: Box<Identity>,
         dialect: Dialect,
+        /// Its place among the connections that may be open.
+        place: Option<Place>,
     },
     /// An attempt to continue one; refused only after the upgrade, with close 1008.
     Recover {
         connection_id: String,
         token: String,
     },
+}
+
+/// The place of a connection that was let in but is not open yet; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Rc<Cell<usize>>);
+
+impl Place {
+    /// Takes a place; `taken` counts them.
+    pub(super) fn take(taken: &Rc<Cell<usize>>) -> Self {
+        taken.set(taken.get() + 1);
+        Place(taken.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// A request that may become a WebSocket, as far as the request itself says.
@@ -63,6 +85,7 @@ pub(super) struct New {
     pub(super) query: Vec<(String, String)>,
     pub(super) headers: Vec<(String, String)>,
     dialect: Option<Dialect>,
+    pub(super) place: Option<Place>,
 }
 
 /// A request that is answered with an HTTP error.
@@ -137,6 +160,7 @@ pub(super) fn judge<B>(request: &Request<B>, config: &HubConfig) -> Result<Candi
         query: query.others,
         headers: shown_headers(headers),
         dialect: None,
+        place: None,
     })))
 }
 
@@ -215,6 +239,7 @@ impl Candidate {
                 dialect: new
                     .dialect
                     .unwrap_or(Dialect::Raw(Box::new(crate::hub::core::RawMode::SendEvent))),
+                place: new.place,
             },
             Candidate::Recover {
                 connection_id,
@@ -318,23 +343,24 @@ fn identify(
         .as_deref()
         .filter(|token| !token.is_empty())
         .or_else(|| bearer(headers));
-    let claims = match (token, &config.access_key) {
-        (None, None) => {
+    let keys = config.keys();
+    let claims = match token {
+        None if keys.is_empty() => {
             let identity = Identity {
                 hub,
                 user: None,
                 permissions: Permissions::all(),
                 state: None,
                 groups: Vec::new(),
+                token_lifetime: TOKEN_LIFETIME_MAX,
             };
             return Ok((identity, ClaimMap::new()));
         }
-        (None, Some(_)) => Err("no access token; give it as access_token=... or as a bearer token"),
-        (Some(token), None) => access_token::unverified(token),
-        (Some(token), Some(key)) => {
-            let key = key.expose_secret().as_bytes();
+        None => Err("no access token; give it as access_token=... or as a bearer token"),
+        Some(token) if keys.is_empty() => access_token::unverified(token),
+        Some(token) => {
             let now = config.clock.unix_now();
-            access_token::verified(token, key, host(headers), &hub, now)
+            access_token::verified(token, &keys, host(headers), &hub, now)
         }
     };
     let map = token.map(access_token::claim_map).unwrap_or_default();
@@ -360,5 +386,8 @@ fn identity(hub: String, claims: Claims) -> Result<Identity, Refusal> {
         permissions: Permissions::from_roles(roles.iter().map(String::as_str)),
         state: None,
         groups,
+        token_lifetime: claims
+            .reconnection_ttl
+            .map_or(TOKEN_LIFETIME_MAX, |ttl| token_lifetime(ttl.0)),
     })
 }

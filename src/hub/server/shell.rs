@@ -8,15 +8,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio_rustls::TlsAcceptor;
 
+use super::handshake::{Place, Refusal};
 use super::upstream::{self, Upstream};
 use crate::base::{Clock, Time};
 use crate::hub::config::HubConfig;
 use crate::hub::core::events::Call;
-use crate::hub::core::{Core, Key, Out, Settings};
+use crate::hub::core::{Core, Key, Settings};
 use crate::hub::truth::Truth;
 
 /// The read buffer of the thread, shared by all connections.
@@ -73,6 +75,8 @@ pub(crate) struct Shell {
     /// Rings when connections that are still in their handshake shall go away.
     pub(crate) restarted: Notify,
     pub(crate) handshakes: Cell<usize>,
+    /// Connections that were let in but are not open yet.
+    places: Rc<Cell<usize>>,
     transports: RefCell<Vec<Option<Transport>>>,
     live: Cell<usize>,
     dirty: RefCell<Vec<Key>>,
@@ -109,6 +113,7 @@ impl Shell {
             write_buffer: RefCell::new(Vec::new()),
             restarted: Notify::new(),
             handshakes: Cell::new(0),
+            places: Rc::default(),
             transports: RefCell::new(Vec::new()),
             live: Cell::new(0),
             dirty: RefCell::new(Vec::new()),
@@ -122,6 +127,22 @@ impl Shell {
 
     pub(crate) fn clock(&self) -> Clock {
         self.config.clock
+    }
+
+    /// A place for one more connection.
+    ///
+    /// # Errors
+    /// There is none: 429. Assumed: the service's status is not documented, its log says
+    /// "Connection count reaches limit".
+    pub(super) fn take_place(&self) -> Result<Place, Refusal> {
+        let open = self.core.borrow().sessions.len();
+        match self.config.max_connections {
+            Some(most) if open + self.places.get() >= most => Err(Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("connection count reaches limit: {most}"),
+            )),
+            _ => Ok(Place::take(&self.places)),
+        }
     }
 
     /// Books a transport whose task is about to start.
@@ -257,7 +278,7 @@ impl Shell {
                 if now.since(transport.last_heard) > 2 * period {
                     core.ping_timeout(transport.key, now);
                 } else {
-                    core.send(transport.key, Out::WebSocketPing);
+                    core.ping(transport.key, now);
                 }
             }
             drop((core, transports));

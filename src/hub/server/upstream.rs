@@ -41,7 +41,8 @@ const CALLS_MAX: usize = 256;
 pub(crate) struct Upstream {
     client: Client,
     template: String,
-    key: SecretString,
+    /// The access keys; with the development key when there is none.
+    keys: Vec<SecretString>,
     clock: Clock,
     /// What the handler sees as this service's host.
     origin: String,
@@ -60,9 +61,13 @@ impl Upstream {
         let Some(upstream) = &config.upstream else {
             return Ok(None);
         };
-        let key = match &config.access_key {
-            Some(key) => key.clone(),
-            None => DEVELOPMENT_KEY.into(),
+        let keys = match &config.access_key {
+            Some(key) => [Some(key), config.secondary_access_key.as_ref()]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
+            None => vec![DEVELOPMENT_KEY.into()],
         };
         let connector = awc::Connector::new();
         let connector = if upstream.as_str().starts_with("https:") {
@@ -77,7 +82,7 @@ impl Upstream {
                 .disable_redirects()
                 .finish(),
             template: upstream.as_str().to_owned(),
-            key,
+            keys,
             clock: config.clock,
             origin: format!("localhost:{port}"),
             validated: RefCell::new(HashMap::new()),
@@ -162,7 +167,7 @@ impl Upstream {
                 "ce-time",
                 humantime::format_rfc3339_millis(wall).to_string(),
             ))
-            .insert_header(("ce-signature", signature(&self.key, &connection)))
+            .insert_header(("ce-signature", signature(&self.keys, &connection)))
             .insert_header(("ce-connectionId", connection))
             .insert_header(("ce-hub", &*caller.hub))
             .insert_header(("ce-eventName", event));
@@ -292,8 +297,13 @@ fn payload(reply: &HandlerReply) -> Result<Option<Data<'static>>, String> {
     super::rest::body::data(mime.trim(), &reply.body).map(Some)
 }
 
-/// `sha256=` and the MAC of the connectionId under the access key, in hex.
-fn signature(key: &SecretString, connection: &str) -> String {
+/// `sha256=` and the MAC of the connectionId in hex, for each access key.
+fn signature(keys: &[SecretString], connection: &str) -> String {
+    let each: Vec<String> = keys.iter().map(|key| signed(key, connection)).collect();
+    each.join(",")
+}
+
+fn signed(key: &SecretString, connection: &str) -> String {
     // HMAC takes keys of every length.
     let mut mac: Hmac<Sha256> = Hmac::new_from_slice(key.expose_secret().as_bytes())
         .expect("HMAC takes keys of every length");
@@ -339,7 +349,9 @@ mod tests {
     #[test]
     fn a_signature_is_what_the_official_sdk_computes() {
         // Python: hmac.new(b"key", b"0123", hashlib.sha256).hexdigest()
-        assert_eq!(signature(&"key".into(), "0123"), SIGNED);
+        assert_eq!(signature(&["key".into()], "0123"), SIGNED);
+        let both = signature(&["key".into(), "other".into()], "0123");
+        assert!(both.starts_with(&format!("{SIGNED},sha256=")), "{both}");
         assert_eq!(header_text("Ann B"), "Ann B");
         assert_eq!(header_text("é"), "%C3%A9");
     }

@@ -15,6 +15,7 @@ impl World {
             permissions: Permissions::from_roles(roles.iter().copied()),
             state: None,
             groups: vec!["g".into()],
+            token_lifetime: crate::hub::core::TOKEN_LIFETIME_MAX,
         };
         self.core
             .open(identity, Dialect::Raw(Box::new(mode)), self.now)

@@ -372,6 +372,7 @@ fn hubs_do_not_see_each_other_and_their_names_ignore_case() {
             user: None,
             permissions: Permissions::all(),
             groups: vec!["g".into()],
+            token_lifetime: crate::hub::core::TOKEN_LIFETIME_MAX,
         };
         world
             .core
@@ -417,4 +418,43 @@ fn a_silent_peer_loses_its_transport_but_not_its_session() {
         ),
         (1, 1)
     );
+}
+
+#[test]
+fn a_token_is_refreshed_on_the_live_connection_before_it_ends() {
+    // In this world tokens live for 100 s.
+    let mut world = World::new();
+    let (link, id, first) = world.recoverable();
+    world.read(link);
+    let ping = |world: &mut World| {
+        let now = world.now;
+        world.core.ping(link, now);
+        world.read(link)
+    };
+    world.wait(49);
+    assert!(ping(&mut world).is_empty(), "too early");
+    world.wait(1);
+    let refreshed = ping(&mut world);
+    assert_eq!(
+        (&refreshed[0]["event"], &refreshed[0]["connectionId"]),
+        (&"connected".into(), &id.as_str().into())
+    );
+    assert!(ping(&mut world).is_empty(), "once");
+    assert_eq!(world.core.truth().tokens_refreshed, 1);
+    // The old token ends, the new one opens.
+    world.wait(51);
+    let second = refreshed[0]["reconnectionToken"].as_str().unwrap();
+    assert_eq!(world.recover(&id, &first), Err(RecoveryRefused::BadToken));
+    assert!(world.recover(&id, second).is_ok());
+}
+
+#[test]
+fn clients_without_tokens_are_sent_no_refresh() {
+    let mut world = World::new();
+    let link = world.open_as(Subprotocol::Json, None, None);
+    world.read(link);
+    world.wait(8 * 24 * 3600);
+    let now = world.now;
+    world.core.ping(link, now);
+    assert!(world.read(link).is_empty());
 }

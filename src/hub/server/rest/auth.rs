@@ -3,7 +3,6 @@
 use http::StatusCode;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
-use secrecy::ExposeSecret;
 
 use super::Refused;
 use crate::hub::config::HubConfig;
@@ -15,17 +14,17 @@ use crate::hub::server::handshake::{bearer, host};
 /// # Errors
 /// 401 with what is wrong with it.
 pub(super) fn check(head: &Parts, config: &HubConfig) -> Result<(), Refused> {
-    let Some(key) = &config.access_key else {
+    let keys = config.keys();
+    if keys.is_empty() {
         return Ok(());
-    };
+    }
     let unauthorized = |why: &str| Refused::new(StatusCode::UNAUTHORIZED, why);
     let token = bearer(&head.headers)
         .ok_or_else(|| unauthorized("no token; send it as Authorization: Bearer ..."))?;
     let host = host(&head.headers);
     let path_and_query = head.uri.path_and_query().map_or("/", |it| it.as_str());
-    let key = key.expose_secret().as_bytes();
     let now = config.clock.unix_now();
-    access_token::verified_for(token, key, now, |audience| {
+    access_token::verified_for(token, &keys, now, |audience| {
         is_url(audience, host, path_and_query)
     })
     .map(|_| ())
