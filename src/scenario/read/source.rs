@@ -245,9 +245,12 @@ fn mask_by_words(line: &str) -> Option<String> {
     ];
     let lower = line.to_ascii_lowercase();
     let value_start = |word: &str| {
-        let after = lower.find(word)? + word.len();
-        let rest = lower[after..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        Some(after + rest?)
+        lower.match_indices(word).find_map(|(at, _)| {
+            let after = at + word.len();
+            let end = lower[after..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
+            // How long a token is valid is no secret.
+            (!lower[after..after + end].ends_with("lifetime")).then_some(after + end)
+        })
     };
     let start = WORDS.iter().filter_map(|word| value_start(word)).min()?;
     let masked = line[start..]
@@ -316,6 +319,16 @@ mod tests {
         }
         let told = shown("access_key: \"x\n  hush\n", &[], true, place(2, 3));
         assert!(!told.contains("hush"), "{told}");
+    }
+
+    #[test]
+    fn how_long_a_token_is_valid_is_shown_and_what_stands_beside_it_is_not() {
+        let text = "client: {token_lifetime: 5s, token: hush: ]";
+        let told = shown(text, &[], true, place(1, 10));
+        assert!(
+            told.contains("token_lifetime: 5s") && !told.contains("hush"),
+            "{told}"
+        );
     }
 
     #[test]
