@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubstorm::base::Time;
+use hubstorm::base::{Seed, Time};
 use hubstorm::protocol::{Behaviour, Operation, Session, SessionConfig, Transmit};
 use hubstorm::wire::codec::{Payload, decode_downstream, decode_request, encode_downstream};
 use hubstorm::wire::{Downstream, Subprotocol};
@@ -35,7 +35,7 @@ const FRAMES: &[&str] = &[
 /// A session that is up, and fed what `feed` says; it must still end everything it has.
 fn survives(behaviour: Behaviour, subprotocol: Subprotocol, inputs: &[Vec<u8>]) {
     let config = SessionConfig::of(behaviour, subprotocol);
-    let mut session: Session<u8> = Session::new(Arc::new(config));
+    let mut session: Session<u8> = Session::new(Arc::new(config), Seed(1));
     let mut now = Time::from_secs(1);
     session.start();
     for input in inputs {
@@ -67,7 +67,7 @@ fn survives(behaviour: Behaviour, subprotocol: Subprotocol, inputs: &[Vec<u8>]) 
         }
         assert!(frames < 1000 && session.outstanding() <= 1000);
     }
-    session.stop();
+    session.end();
     assert_eq!(session.outstanding(), 0);
 }
 

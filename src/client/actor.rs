@@ -77,7 +77,7 @@ impl Client {
     pub fn new(shared: Rc<Shared>, slot: Slot) -> Self {
         let me = Me::new(shared.clone(), slot);
         Client {
-            session: Session::new(shared.sessions[me.pool].clone()),
+            session: Session::new(shared.sessions[me.pool].clone(), shared.seed_of(slot)),
             me,
             link: Link::default(),
             faults: Faults::default(),
@@ -155,7 +155,8 @@ impl Handler<Goodbye> for Client {
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, _: &mut Self::Context) {
-        self.session.stop();
+        // Whatever a client's habits are: the run is over.
+        self.session.end();
     }
 }
 
@@ -197,7 +198,10 @@ impl Client {
             .into_iter()
             .flatten()
             .min();
-            let due = self.link.poll_timer(deadline, &self.me.shared, now, cx);
+            let due = self
+                .link
+                .alarm
+                .poll(deadline, &self.me.shared.clock, now, cx);
             if due {
                 let now = self.me.shared.clock.now();
                 self.session.handle_timeout(now);

@@ -6,12 +6,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use secrecy::SecretString;
-use tokio::time::Sleep;
-
-use crate::base::{Slot, Time};
+use crate::base::Slot;
 use crate::scenario::ClientSpec;
-use crate::transport::{DialError, DialRequest, Socket};
+use crate::transport::{Alarm, DialError, DialRequest, Socket};
+use secrecy::SecretString;
 
 use super::shared::Shared;
 
@@ -28,7 +26,7 @@ pub(super) struct Link {
     /// A half-open socket is kept until the client has a new transport: its peer must not
     /// learn from a FIN that it is gone.
     ghost: Option<Socket>,
-    timer: Option<(Time, Pin<Box<Sleep>>)>,
+    pub(super) alarm: Alarm,
 }
 
 impl Link {
@@ -83,37 +81,5 @@ impl Link {
     /// Keeps the socket open, unheard and unspoken to, until the next transport is there.
     pub(super) fn haunt(&mut self) {
         self.ghost = self.socket.take();
-    }
-
-    /// Whether `time` has come; otherwise wakes the task then.
-    pub(super) fn poll_timer(
-        &mut self,
-        time: Option<Time>,
-        shared: &Shared,
-        now: Time,
-        cx: &mut Context<'_>,
-    ) -> bool {
-        let Some(time) = time else { return false };
-        if time <= now {
-            return true;
-        }
-        let instant = shared.clock.instant(time);
-        let (armed, sleep) = self
-            .timer
-            .get_or_insert_with(|| (time, Box::pin(tokio::time::sleep_until(instant))));
-        // An earlier alarm stays: it wakes us, and the later one is set then. Most deadlines
-        // move away with every frame, and would cost a timer operation each.
-        if *armed > time || *armed <= now {
-            *armed = time;
-            sleep.as_mut().reset(instant);
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if *armed == time {
-                return true;
-            }
-            *armed = time;
-            sleep.as_mut().reset(instant);
-        }
-        false
     }
 }

@@ -1,8 +1,8 @@
 //! Simulated clients: one actix actor each, around a [`crate::protocol::Session`].
 //!
 //! The actor is life cycle and mailbox; the session decides the protocol; `link` owns the
-//! socket, the dial and the timer; `events` tells the verifier and the counters what
-//! happened. All clients of one arbiter share one [`Shared`] and nothing else.
+//! socket, the dial and the timer; `events` and `outcomes` tell the verifier and the
+//! counters what happened. All clients of one arbiter share one [`Shared`] and nothing else.
 //!
 //! One pump (a single actor future) drives everything of a client: it is polled after the
 //! mailbox, so what messages asked for leaves in the same write as what frames caused.
@@ -11,6 +11,7 @@ pub mod actor;
 mod events;
 mod faults;
 mod link;
+mod outcomes;
 mod presence;
 mod publish;
 pub mod shared;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use secrecy::SecretString;
 
-use crate::base::{Clock, GroupId, Slot, Time};
+use crate::base::{Clock, GroupId, Seed, Slot, Time};
 use crate::metrics::Snapshot;
 use crate::protocol::SessionConfig;
 use crate::scenario::Scenario;
@@ -161,6 +161,11 @@ impl Shared {
             .borrow()
             .iter()
             .any(|at| (from..=now).contains(at))
+    }
+
+    /// What the chance in the session of `slot` comes from.
+    pub(super) fn seed_of(&self, slot: Slot) -> Seed {
+        self.scenario.seed.child(&format!("session {slot}"))
     }
 
     pub(super) fn subprotocol_of(&self, slot: Slot) -> Subprotocol {

@@ -1,9 +1,10 @@
-//! Policies of a session: what the protocol leaves to the client, with the official
-//! clients' values as defaults.
+//! Policies of a session: what the protocol leaves to the client. Whose values they have
+//! stands in `behaviour`.
 
 use std::time::Duration;
 
-use crate::wire::{RECOVERY_WINDOW, Subprotocol, close};
+use super::io::Answer;
+use crate::wire::Subprotocol;
 
 /// How the pause between attempts grows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,10 +15,22 @@ pub struct Backoff {
     pub max: Duration,
     /// Doubles each time; otherwise stays at `first`.
     pub exponential: bool,
+    /// Up to so many percent, at most 100, are added to a pause or taken from it at random,
+    /// so that a fleet does not come back at one instant; never beyond `max`.
+    pub jitter: u8,
 }
 
 impl Backoff {
-    /// The pause before attempt `n`, counted from 1.
+    /// The pause before attempt `n`, counted from 1, with jitter drawn from 0 (the shortest)
+    /// to 1 (the longest).
+    pub fn pause_with(&self, n: u32, draw: f64) -> Duration {
+        let jitter = f64::from(self.jitter.min(100)) / 100.0;
+        let factor = 1.0 + jitter * (2.0 * draw.clamp(0.0, 1.0) - 1.0);
+        // At most twice the longest pause, which is some hours.
+        self.pause(n).mul_f64(factor).min(self.max)
+    }
+
+    /// The pause before attempt `n`, counted from 1, without jitter.
     pub fn pause(&self, n: u32) -> Duration {
         if !self.exponential {
             return self.first.min(self.max);
@@ -37,6 +50,10 @@ pub struct Retry {
     /// How long an answer may take on a live transport before the request is sent again.
     /// Python and Java: 30 s; JS and .NET wait for ever (`None`).
     pub ack_timeout: Option<Duration>,
+    /// Which refusals are answered with another try.
+    pub answers: RetriedAnswers,
+    /// The ackId of the first request: 1, or 0 in the Java client.
+    pub first_ack_id: u64,
     /// A retry on the same connection takes a fresh ackId, as the official Python, JS and
     /// .NET clients do, instead of the same one as client-spec 3.1.2 means it.
     pub fresh_ack_id: bool,
@@ -46,6 +63,27 @@ pub struct Retry {
     /// Requests without an outcome that one client may have; more are turned away. At most
     /// 256 keeps a resend inside the hub's memory of 1000 ackIds.
     pub in_flight_max: usize,
+}
+
+/// Refusals after which a request is tried again. `Duplicate` is success for everyone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RetriedAnswers {
+    /// None: the Java client takes the first one as the last word.
+    None,
+    /// Those that may end well: not `Forbidden`, not `BadRequest`.
+    Errors,
+    /// All, `Forbidden` too, though useless: the Python, JS and .NET clients.
+    All,
+}
+
+impl RetriedAnswers {
+    pub(super) fn includes(self, answer: Answer) -> bool {
+        match answer {
+            Answer::Success | Answer::Duplicate => false,
+            Answer::Error => self != RetriedAnswers::None,
+            Answer::Forbidden | Answer::BadRequest => self == RetriedAnswers::All,
+        }
+    }
 }
 
 /// When received data messages are acknowledged. Source: client-spec 3.2.
@@ -72,6 +110,9 @@ pub struct Recovery {
     /// open, as in all official clients. Otherwise a `ping` goes out and the first frame
     /// within this time decides: the hub may refuse after the upgrade.
     pub confirm_within: Option<Duration>,
+    /// An attempt under way is given up when the window is over. The Python, JS and .NET
+    /// clients look at the time between attempts only: a hung one lasts as long as it does.
+    pub cuts_attempts: bool,
 }
 
 /// How a new connection is made after a session is lost for good.
@@ -106,6 +147,9 @@ pub struct Rejoin {
     pub after: Duration,
     /// After a recovery, too, though membership is kept: the Java client does.
     pub on_recovery: bool,
+    /// The program hears of the connection when all of them have ended, as with the JS and
+    /// .NET clients; otherwise at once. For shells: the session tells it at once.
+    pub before_connected: bool,
 }
 
 impl Rejoin {
@@ -115,6 +159,7 @@ impl Rejoin {
         one_by_one: false,
         after: Duration::ZERO,
         on_recovery: false,
+        before_connected: false,
     };
 }
 
@@ -141,42 +186,15 @@ pub enum Liveness {
     },
 }
 
-/// Which client's habits a session has.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Behaviour {
-    /// To the letter of client-spec.
-    #[default]
-    Spec,
-    /// azure-messaging-webpubsubclient 1.1.0.
-    Python,
-    /// @azure/web-pubsub-client 1.1.0.
-    Js,
-    /// Azure.Messaging.WebPubSub.Client 1.0.0.
-    Dotnet,
-    /// azure-messaging-webpubsub-client.
-    Java,
-}
-
-impl Behaviour {
-    /// All of them.
-    pub const ALL: [Behaviour; 5] = [
-        Behaviour::Spec,
-        Behaviour::Python,
-        Behaviour::Js,
-        Behaviour::Dotnet,
-        Behaviour::Java,
-    ];
-
-    /// The name in scenario files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Behaviour::Spec => "spec",
-            Behaviour::Python => "python",
-            Behaviour::Js => "js",
-            Behaviour::Dotnet => "dotnet",
-            Behaviour::Java => "java",
-        }
-    }
+/// What stopping does while no transport is open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StopHabit {
+    /// Ends every attempt: Python and .NET.
+    AtOnce,
+    /// An attempt under way goes on; a transport that opens is closed again: Java.
+    OnceOpen,
+    /// Nothing: the JS client comes back as if it had never been stopped.
+    OnlyOpen,
 }
 
 /// All policies of one session.
@@ -197,161 +215,8 @@ pub struct SessionConfig {
     /// The code of the close frame when the session is stopped: 1000, which ends it at the
     /// hub, too. The JS client sends none, so the hub may keep the session for 30 s.
     pub goodbye: Option<u16>,
-}
-
-impl SessionConfig {
-    /// A client that keeps to client-spec: the same ackId on retry, receipts at 200 ms or
-    /// 250 messages (so that 1000 messages a second can be carried), silence noticed within
-    /// 25 s. Pauses and limits are those of the official Python and .NET clients.
-    pub fn spec(subprotocol: Subprotocol) -> Self {
-        SessionConfig {
-            subprotocol,
-            retry: Retry {
-                retries: 3,
-                backoff: exponential(Duration::from_millis(800), Duration::from_secs(60)),
-                ack_timeout: Some(Duration::from_secs(30)),
-                fresh_ack_id: false,
-                forgets_options: false,
-                in_flight_max: 256,
-            },
-            sequence_ack: SequenceAckPolicy {
-                interval: Duration::from_millis(200),
-                every: 250,
-                ticks: false,
-            },
-            recovery: Recovery {
-                window: RECOVERY_WINDOW,
-                backoff: fixed(Duration::from_secs(1)),
-                confirm_within: Some(Duration::from_secs(10)),
-            },
-            reconnect: Reconnect {
-                enabled: true,
-                first: Duration::ZERO,
-                backoff: exponential(Duration::from_secs(1), Duration::from_secs(5)),
-                attempts: None,
-                retry_start: true,
-                rejoin: Some(Rejoin::AT_ONCE),
-                connected_within: Duration::from_secs(15),
-            },
-            liveness: Liveness::Probe {
-                after: Duration::from_secs(15),
-                within: Duration::from_secs(10),
-            },
-            goodbye: Some(close::NORMAL),
-        }
-    }
-
-    /// What all official clients have in common.
-    fn official(subprotocol: Subprotocol) -> Self {
-        let mut config = Self::spec(subprotocol);
-        config.retry.fresh_ack_id = true;
-        config.sequence_ack = SequenceAckPolicy {
-            interval: Duration::from_secs(1),
-            every: u32::MAX,
-            ticks: true,
-        };
-        config.recovery.confirm_within = None;
-        config.reconnect.retry_start = false;
-        if let Some(rejoin) = &mut config.reconnect.rejoin {
-            rejoin.retries = false;
-        }
-        config.liveness = Liveness::Trust;
-        config
-    }
-
-    /// What the official Python client does.
-    pub fn python(subprotocol: Subprotocol) -> Self {
-        let mut config = Self::official(subprotocol);
-        config.retry.backoff = exponential(Duration::from_millis(800), Duration::from_secs(120));
-        config.retry.forgets_options = true;
-        config.reconnect.backoff =
-            exponential(Duration::from_millis(800), Duration::from_secs(120));
-        config.reconnect.attempts = Some(4);
-        config
-    }
-
-    /// What the official JS client does.
-    pub fn js(subprotocol: Subprotocol) -> Self {
-        let mut config = Self::official(subprotocol);
-        config.retry.backoff = fixed(Duration::from_secs(1));
-        config.retry.ack_timeout = None;
-        config.reconnect.backoff = fixed(Duration::from_secs(1));
-        config.liveness = Liveness::Beat {
-            every: Duration::from_secs(20),
-            silence: Duration::from_secs(120),
-            look: Duration::from_secs(40),
-        };
-        config.goodbye = None;
-        config
-    }
-
-    /// What the official .NET client does.
-    pub fn dotnet(subprotocol: Subprotocol) -> Self {
-        let mut config = Self::official(subprotocol);
-        config.retry.ack_timeout = None;
-        if let Some(rejoin) = &mut config.reconnect.rejoin {
-            rejoin.one_by_one = true;
-        }
-        config
-    }
-
-    /// What the official Java client does, where it differs in more than jitter: its pauses
-    /// have some, these have none.
-    pub fn java(subprotocol: Subprotocol) -> Self {
-        let mut config = Self::official(subprotocol);
-        config.retry.fresh_ack_id = false;
-        config.retry.backoff = exponential(Duration::from_millis(800), Duration::from_secs(8));
-        config.sequence_ack.interval = Duration::from_secs(5);
-        config.recovery.backoff = exponential(Duration::from_secs(1), RECOVERY_WINDOW);
-        config.reconnect.first = Duration::from_secs(1);
-        config.reconnect.rejoin = Some(Rejoin {
-            retries: true,
-            one_by_one: false,
-            after: Duration::from_millis(100),
-            on_recovery: true,
-        });
-        config
-    }
-
-    /// The policies of a behaviour.
-    pub fn of(behaviour: Behaviour, subprotocol: Subprotocol) -> Self {
-        match behaviour {
-            Behaviour::Spec => Self::spec(subprotocol),
-            Behaviour::Python => Self::python(subprotocol),
-            Behaviour::Js => Self::js(subprotocol),
-            Behaviour::Dotnet => Self::dotnet(subprotocol),
-            Behaviour::Java => Self::java(subprotocol),
-        }
-    }
-}
-
-fn exponential(first: Duration, max: Duration) -> Backoff {
-    Backoff {
-        first,
-        max,
-        exponential: true,
-    }
-}
-
-fn fixed(pause: Duration) -> Backoff {
-    Backoff {
-        first: pause,
-        max: pause,
-        exponential: false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_are_those_of_the_official_clients_and_never_overflow() {
-        let retry = SessionConfig::spec(Subprotocol::JsonReliable).retry;
-        let pauses: Vec<_> = (1..=3)
-            .map(|n| retry.backoff.pause(n).as_millis())
-            .collect();
-        assert_eq!(pauses, [800, 1600, 3200]);
-        assert_eq!(retry.backoff.pause(u32::MAX), Duration::from_secs(60));
-    }
+    /// Stopping without an open transport.
+    pub stop: StopHabit,
+    /// Stopping forgets which groups were joined; only the Java client does.
+    pub stop_forgets_groups: bool,
 }

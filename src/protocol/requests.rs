@@ -10,99 +10,19 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{AckId, Cause, Time};
+use crate::base::{AckId, Cause, Seed, Time};
 
+use super::chance::Chance;
 use super::config::Retry;
 use super::io::{Answer, Operation, Outcome, RequestId, Settled, Transmission};
 
+mod entry;
+
+pub(super) use entry::Ask;
+use entry::{Request, Stage};
+
 /// Caller's ackIds remembered, so that a late answer to one is known as such.
 const GIVEN_MAX: usize = 256;
-
-/// How a request is made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ask {
-    /// An answer is wanted.
-    pub(super) acked: bool,
-    /// The caller's own ackId, kept on every retry.
-    pub(super) ack_id: Option<AckId>,
-    /// The session's own, after a reconnect.
-    pub(super) rejoin: bool,
-    /// Tried again by policy.
-    pub(super) retried: bool,
-    /// Not before then.
-    pub(super) after: Option<Time>,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// To be written as soon as the transport takes frames.
-    Ready,
-    /// Written, not answered.
-    InFlight { deadline: Option<Time> },
-    /// To be tried again.
-    Backoff { until: Time },
-}
-
-#[derive(Debug)]
-struct Request<C> {
-    id: RequestId,
-    operation: Operation<C>,
-    acked: bool,
-    ack_id: Option<AckId>,
-    /// The caller gave `ack_id`.
-    given: bool,
-    /// Tries made, those without a connection too.
-    attempts: u32,
-    transmissions: u32,
-    /// The connection of the last transmission.
-    sent_epoch: Option<u16>,
-    /// Why it will be written the next time.
-    cause: Cause,
-    /// A transmission ended without a definite answer.
-    maybe_executed: bool,
-    rejoin: bool,
-    retried: bool,
-    stage: Stage,
-}
-
-impl<C> Request<C> {
-    /// The official Python client takes the options out of its arguments at the first try.
-    /// Joins keep theirs.
-    fn forget_options(&mut self) {
-        match &mut self.operation {
-            Operation::Join(_) => return,
-            Operation::Send { no_echo, .. } => *no_echo = false,
-            Operation::Leave(_) | Operation::Event { .. } => {}
-        }
-        self.acked = true;
-        self.given = false;
-    }
-
-    fn settle(self, answer: Option<Answer>) -> Settled<C> {
-        let retransmitted_here = self.transmissions > 1 && self.cause != Cause::NewConnection;
-        let outcome = match answer {
-            Some(Answer::Success) => Outcome::Ok,
-            // Executed before, so it says; a first transmission cannot have been.
-            Some(Answer::Duplicate) if retransmitted_here => Outcome::Ok,
-            Some(Answer::Duplicate | Answer::Error) => Outcome::Unknown,
-            _ if self.maybe_executed => Outcome::Unknown,
-            _ => Outcome::Failed,
-        };
-        self.with_outcome(outcome, answer)
-    }
-
-    fn with_outcome(self, outcome: Outcome, answer: Option<Answer>) -> Settled<C> {
-        Settled {
-            request: self.id,
-            ack_id: self.ack_id,
-            operation: self.operation,
-            outcome,
-            answer,
-            transmissions: self.transmissions,
-            rejoin: self.rejoin,
-        }
-    }
-}
 
 /// What an answer means for the table.
 pub(super) enum Answered<C> {
@@ -119,21 +39,25 @@ pub(super) enum Answered<C> {
 pub(super) struct Requests<C> {
     entries: Vec<Request<C>>,
     next_request: u64,
+    first_ack_id: u64,
     /// Never restarts, not even on a new connection, as in the official clients.
     next_ack_id: u64,
     /// The last ackIds that callers gave.
     given: VecDeque<AckId>,
     ready: usize,
+    chance: Chance,
 }
 
 impl<C: Clone> Requests<C> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(first_ack_id: u64, seed: Seed) -> Self {
         Requests {
             entries: Vec::new(),
             next_request: 0,
-            next_ack_id: 1,
+            first_ack_id,
+            next_ack_id: first_ack_id,
             given: VecDeque::new(),
             ready: 0,
+            chance: Chance::new(seed, "retry"),
         }
     }
 
@@ -143,7 +67,7 @@ impl<C: Clone> Requests<C> {
 
     /// Whether this ackId was ever sent.
     pub(super) fn was_sent(&self, ack_id: AckId) -> bool {
-        (1..self.next_ack_id).contains(&ack_id.0) || self.given.contains(&ack_id)
+        (self.first_ack_id..self.next_ack_id).contains(&ack_id.0) || self.given.contains(&ack_id)
     }
 
     /// Adds a request and makes its first try.
@@ -161,7 +85,7 @@ impl<C: Clone> Requests<C> {
             Some(until) => Stage::Backoff { until },
             None if connected => Stage::Ready,
             None => Stage::Backoff {
-                until: now + policy.backoff.pause(1),
+                until: now + self.chance.pause(&policy.backoff, 1),
             },
         };
         if let Some(given) = ask.ack_id {
@@ -300,10 +224,10 @@ impl<C: Clone> Requests<C> {
         let Some(at) = self.entries.iter().position(in_flight) else {
             return Answered::Nobody;
         };
-        if answer != Answer::Error {
+        if !policy.answers.includes(answer) {
             return Answered::Settled(self.entries.remove(at).settle(Some(answer)));
         }
-        self.entries[at].maybe_executed = true;
+        self.entries[at].maybe_executed |= answer == Answer::Error;
         self.entries[at].cause = Cause::AfterError;
         let operation = self.entries[at].operation.clone();
         match self.try_again(at, now, policy) {
@@ -392,7 +316,7 @@ impl<C: Clone> Requests<C> {
             return Some(self.entries.remove(at));
         }
         request.stage = Stage::Backoff {
-            until: now + policy.backoff.pause(request.attempts),
+            until: now + self.chance.pause(&policy.backoff, request.attempts),
         };
         None
     }

@@ -18,18 +18,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::Time;
-use crate::wire::close::{self, Close};
-use crate::wire::{Ack, Connected, Downstream};
+use crate::base::{Seed, Time};
+use crate::wire::close::Close;
 
 use self::liveness::Watch;
 use self::rejoin::Rejoining;
-use super::config::SessionConfig;
-use super::io::{
-    Answer, Control, Dial, Event, Operation, Output, Received, RecoveryFailure, RequestId,
-    RequestOptions, Transmit,
-};
-use super::requests::{Answered, Ask, Requests};
+use super::chance::Chance;
+use super::config::{SessionConfig, StopHabit};
+use super::io::{Control, Event, Operation, Output, RequestId, RequestOptions, Transmit};
+use super::requests::{Ask, Requests};
 use super::sequence::Sequence;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,14 +85,16 @@ pub struct Session<C> {
     starting: bool,
     rejoining: Rejoining,
     watch: Watch,
+    /// Stopped while a dial was under way, by a client that waits for it.
+    stopping: bool,
+    chance: Chance,
     outputs: VecDeque<Output<C>>,
 }
 
 impl<C: Clone> Session<C> {
-    /// A stopped session.
-    pub fn new(config: Arc<SessionConfig>) -> Self {
+    /// A stopped session. The seed is for the jitter of its pauses.
+    pub fn new(config: Arc<SessionConfig>, seed: Seed) -> Self {
         Session {
-            config,
             state: State::Stopped,
             connection_id: None,
             token: None,
@@ -103,13 +102,16 @@ impl<C: Clone> Session<C> {
             transport: 0,
             failed_dials: 0,
             failed_recoveries: 0,
-            requests: Requests::new(),
+            requests: Requests::new(config.retry.first_ack_id, seed),
             sequence: Sequence::default(),
             groups: Vec::new(),
             starting: true,
             rejoining: Rejoining::default(),
             watch: Watch::default(),
+            stopping: false,
+            chance: Chance::new(seed, "connect"),
             outputs: VecDeque::new(),
+            config,
         }
     }
 
@@ -236,20 +238,48 @@ impl<C: Clone> Session<C> {
 
     /// Stops: says goodbye, recovers nothing, gives every request its outcome. Groups are
     /// remembered: a session that is started again joins them.
+    ///
+    /// Without an open transport this may take effect later or not at all: see
+    /// [`StopHabit`]. [`Session::end`] always stops.
     pub fn stop(&mut self) {
+        if self.config.stop_forgets_groups {
+            self.groups.clear();
+        }
+        let dialling = matches!(
+            self.state,
+            State::Dialing
+                | State::Recovering {
+                    step: RecoveryStep::Dialing,
+                    ..
+                }
+        );
+        match self.config.stop {
+            StopHabit::OnlyOpen if !self.has_transport() => {}
+            StopHabit::OnceOpen if dialling => self.stopping = true,
+            StopHabit::AtOnce | StopHabit::OnceOpen | StopHabit::OnlyOpen => self.end(),
+        }
+    }
+
+    /// Stops whatever the client's habits are: its program ends.
+    pub fn end(&mut self) {
         if self.state == State::Stopped {
             return;
         }
-        let goodbye = self.has_transport().then(|| Close {
-            code: self.config.goodbye,
-            reason: String::new(),
-        });
+        let goodbye = self.has_transport().then(|| self.goodbye());
         self.outputs.push_back(Output::CloseTransport(goodbye));
         self.halt();
     }
 
+    fn goodbye(&self) -> Close {
+        Close {
+            code: self.config.goodbye,
+            reason: String::new(),
+        }
+    }
+
     fn halt(&mut self) {
         self.state = State::Stopped;
+        self.stopping = false;
         self.abandon_requests();
         self.forget_connection();
         self.event(Event::Stopped);
@@ -262,311 +292,6 @@ impl<C: Clone> Session<C> {
         let settled = self.requests.settle_all();
         // The time is for rejoins that go on, and none does.
         self.settle(Time::ZERO, settled);
-    }
-
-    // ---- inputs from the transport ----------------------------------------------------
-
-    /// The dialled transport is open and its subprotocol agreed.
-    pub fn handle_opened(&mut self, now: Time) {
-        self.watch.opened(now, &self.config.liveness);
-        self.sequence.opened(now);
-        match self.state {
-            State::Dialing => {
-                self.state = State::AwaitConnected {
-                    until: now + self.config.reconnect.connected_within,
-                };
-            }
-            State::Recovering {
-                until,
-                step: RecoveryStep::Dialing,
-            } => {
-                // Checked when the transport was lost: there is room for one more.
-                self.transport = self.transport.saturating_add(1);
-                self.state = match self.config.recovery.confirm_within {
-                    Some(within) => {
-                        // The hub need not say anything; a pong proves that it took us back.
-                        self.watch.ping = true;
-                        State::Recovering {
-                            until,
-                            step: RecoveryStep::Opened {
-                                until: now + within,
-                            },
-                        }
-                    }
-                    None => State::Recovering {
-                        until: Time::MAX,
-                        step: RecoveryStep::Opened { until: Time::MAX },
-                    },
-                };
-                self.event(Event::RecoveryOpened {
-                    transport: self.transport,
-                });
-            }
-            // Given up meanwhile; the shell was told.
-            State::Stopped
-            | State::AwaitConnected { .. }
-            | State::Connected
-            | State::Recovering { .. }
-            | State::Waiting { .. } => {}
-        }
-    }
-
-    /// The dial failed.
-    pub fn handle_dial_failed(&mut self, now: Time, error: &str) {
-        match self.state {
-            State::Dialing => self.connect_failed(now, error.to_owned()),
-            State::Recovering {
-                until,
-                step: RecoveryStep::Dialing,
-            } => self.pause_recovery(now, until),
-            State::Stopped
-            | State::AwaitConnected { .. }
-            | State::Connected
-            | State::Recovering { .. }
-            | State::Waiting { .. } => {}
-        }
-    }
-
-    /// The transport ended by itself.
-    pub fn handle_closed(&mut self, now: Time, close: Close) {
-        match self.state {
-            State::AwaitConnected { .. } => {
-                self.connect_failed(now, format!("closed before the connected frame: {close:?}"));
-            }
-            State::Connected => self.transport_lost(now, close),
-            State::Recovering {
-                until,
-                step: RecoveryStep::Opened { .. },
-            } => {
-                // Without effect unless requests were written on trust.
-                let settled = self.requests.transport_lost(now, &self.config.retry);
-                self.settle(now, settled);
-                if close.code == Some(close::POLICY) {
-                    self.recovery_failed(now, RecoveryFailure::Refused);
-                } else if self.trusts_recovery() {
-                    // To this client a new loss, with a window of its own.
-                    self.dial_recovery(now + self.config.recovery.window);
-                } else {
-                    self.pause_recovery(now, until);
-                }
-            }
-            State::Stopped | State::Dialing | State::Recovering { .. } | State::Waiting { .. } => {}
-        }
-    }
-
-    /// Something came that is no frame of the protocol: a WebSocket ping or pong.
-    pub fn handle_activity(&mut self, now: Time) {
-        self.watch.heard(now);
-    }
-
-    /// A message came that cannot be read: the transport is dropped, as after any drop.
-    pub fn handle_bad_frame(&mut self, now: Time, error: &str) {
-        if self.has_transport() {
-            self.event(Event::BadFrame(error.to_owned()));
-            self.outputs
-                .push_back(Output::CloseTransport(Some(Close::with_code(
-                    close::INVALID,
-                    "unreadable frame",
-                ))));
-            self.handle_closed(now, Close::without_frame("unreadable frame"));
-        }
-    }
-
-    /// A frame came.
-    pub fn handle_frame<'a>(&mut self, now: Time, frame: Downstream<'a>) -> Received<'a> {
-        if !self.has_transport() {
-            // A rest of a transport that is dead to us.
-            return Received::Handled;
-        }
-        self.handle_activity(now);
-        if let Downstream::Connected(connected) = frame {
-            self.connected_frame(now, connected);
-            return Received::Handled;
-        }
-        if matches!(self.state, State::Recovering { .. }) {
-            self.recovered(now);
-        }
-        match frame {
-            Downstream::Data(message) => {
-                let policy = &self.config.sequence_ack;
-                let fresh = message
-                    .sequence_id
-                    .is_none_or(|id| self.sequence.receive(id, now, policy));
-                Received::Data { message, fresh }
-            }
-            Downstream::Ack(ack) => {
-                self.ack(now, &ack);
-                Received::Handled
-            }
-            Downstream::Disconnected { message } => {
-                self.event(Event::DisconnectNotice(
-                    message.map(|text| text.into_owned()),
-                ));
-                Received::Handled
-            }
-            Downstream::Connected(_)
-            | Downstream::Pong
-            | Downstream::Stream(_)
-            | Downstream::InvokeResponse(_)
-            | Downstream::Unknown { .. } => Received::Handled,
-        }
-    }
-
-    fn connected_frame(&mut self, now: Time, connected: Connected<'_>) {
-        // Both are taken from every connected frame. Source: client-spec 1.2.4.
-        let connection_id = connected.connection_id.into_owned();
-        self.connection_id = Some(connection_id.clone());
-        self.token = connected.reconnection_token.map(|token| token.into_owned());
-        match self.state {
-            State::AwaitConnected { .. } => {
-                let Some(epoch) = self.epoch.map_or(Some(0), |epoch| epoch.checked_add(1)) else {
-                    // 65,535 connections: the numbers that messages carry would wrap.
-                    return self.stop();
-                };
-                self.epoch = Some(epoch);
-                self.transport = 0;
-                self.failed_dials = 0;
-                self.starting = false;
-                self.sequence.restart();
-                self.state = State::Connected;
-                let user_id = connected.user_id.map(|user| user.into_owned());
-                self.event(Event::Connected {
-                    connection_id,
-                    user_id,
-                    epoch,
-                });
-                if epoch > 0 {
-                    self.rejoin(now);
-                }
-            }
-            State::Recovering { .. } => {
-                self.event(Event::RecoveryNamed { connection_id });
-                self.recovered(now);
-            }
-            // A refreshed token on the live connection: no event for it.
-            State::Connected => {}
-            State::Stopped | State::Dialing | State::Waiting { .. } => {}
-        }
-    }
-
-    fn recovered(&mut self, now: Time) {
-        self.state = State::Connected;
-        self.failed_recoveries = 0;
-        self.event(Event::RecoveryConfirmed);
-        let rejoin = self.config.reconnect.rejoin;
-        if rejoin.is_some_and(|rejoin| rejoin.on_recovery) {
-            self.rejoin(now);
-        }
-    }
-
-    fn ack(&mut self, now: Time, ack: &Ack<'_>) {
-        let answer = Answer::of(ack.success, ack.error.as_ref());
-        let (operation, settled) =
-            match self
-                .requests
-                .answer(ack.ack_id, answer, now, &self.config.retry)
-            {
-                Answered::Nobody if self.requests.was_sent(ack.ack_id) => {
-                    return self.event(Event::LateAck(ack.ack_id));
-                }
-                Answered::Nobody => return self.event(Event::UnsolicitedAck(ack.ack_id)),
-                Answered::Retrying(operation) => (operation, None),
-                Answered::Settled(settled) => (settled.operation.clone(), Some(settled)),
-            };
-        self.event(Event::Answered {
-            operation,
-            ack_id: ack.ack_id,
-            answer,
-        });
-        self.settle(now, settled);
-    }
-
-    // ---- timers -----------------------------------------------------------------------
-
-    /// When [`Session::handle_timeout`] or [`Session::poll_transmit`] next has something to
-    /// do by itself.
-    pub fn poll_timeout(&self) -> Option<Time> {
-        let silence = self.watch.due(&self.config.liveness);
-        let state = match self.state {
-            State::Stopped => return None,
-            State::Dialing => None,
-            State::AwaitConnected { until } | State::Waiting { until } => Some(until),
-            State::Connected => earliest([self.sequence.due(), silence]),
-            State::Recovering {
-                until,
-                step: RecoveryStep::Dialing,
-            } => Some(until),
-            State::Recovering {
-                until,
-                step: RecoveryStep::Pausing { until: next },
-            } => Some(until.min(next)),
-            State::Recovering {
-                until,
-                step: RecoveryStep::Opened { until: next },
-            } if self.trusts_recovery() => earliest([silence, Some(until.min(next))]),
-            State::Recovering {
-                until,
-                step: RecoveryStep::Opened { until: next },
-            } => Some(until.min(next)),
-        };
-        earliest([state, self.requests.deadline()])
-    }
-
-    /// Lets timers fire.
-    pub fn handle_timeout(&mut self, now: Time) {
-        match self.state {
-            State::AwaitConnected { until } if until <= now => {
-                self.outputs.push_back(Output::CloseTransport(None));
-                self.connect_failed(now, "no connected frame in time".to_owned());
-            }
-            State::Waiting { until } if until <= now => self.dial_new(),
-            State::Recovering { until, .. } if until <= now => {
-                self.outputs.push_back(Output::CloseTransport(None));
-                self.recovery_failed(now, RecoveryFailure::WindowPassed);
-            }
-            State::Recovering {
-                until,
-                step: RecoveryStep::Pausing { until: next },
-            } if next <= now => {
-                self.dial_recovery(until);
-            }
-            State::Recovering {
-                until,
-                step: RecoveryStep::Opened { until: silent },
-            } if silent <= now => {
-                self.outputs.push_back(Output::CloseTransport(None));
-                self.pause_recovery(now, until);
-            }
-            State::Connected => self.check_silence(now),
-            State::Recovering {
-                step: RecoveryStep::Opened { .. },
-                ..
-            } if self.trusts_recovery() => self.check_silence(now),
-            State::Stopped
-            | State::Dialing
-            | State::AwaitConnected { .. }
-            | State::Recovering { .. }
-            | State::Waiting { .. } => {}
-        }
-        let connected = self.is_connected();
-        let outputs = &mut self.outputs;
-        let settled =
-            self.requests
-                .timeout(now, connected, &self.config.retry, |operation, ack_id| {
-                    outputs.push_back(Output::Event(Event::AckMissing {
-                        operation: operation.clone(),
-                        ack_id,
-                    }));
-                });
-        self.settle(now, settled);
-    }
-
-    fn check_silence(&mut self, now: Time) {
-        if self.watch.is_dead(now, &self.config.liveness) {
-            self.event(Event::IdleTimeout);
-            self.outputs.push_back(Output::CloseTransport(None));
-            self.handle_closed(now, Close::without_frame("nothing received in time"));
-        }
     }
 
     // ---- outputs ----------------------------------------------------------------------
@@ -620,120 +345,15 @@ impl<C: Clone> Session<C> {
             })
     }
 
-    // ---- transitions ------------------------------------------------------------------
-
-    fn dial_new(&mut self) {
-        self.state = State::Dialing;
-        self.outputs.push_back(Output::Dial(Dial::New));
-    }
-
-    fn dial_recovery(&mut self, until: Time) {
-        // Both are there, or recovery would not have begun.
-        if let (Some(connection_id), Some(token)) = (self.connection_id.clone(), self.token.clone())
-        {
-            self.state = State::Recovering {
-                until,
-                step: RecoveryStep::Dialing,
-            };
-            self.outputs.push_back(Output::Dial(Dial::Recover {
-                connection_id,
-                token,
-            }));
-        }
-    }
-
-    fn transport_lost(&mut self, now: Time, close: Close) {
-        self.watch.ping = false;
-        self.failed_recoveries = 0;
-        let recoverable = close.code != Some(close::POLICY)
-            && self.config.subprotocol.is_reliable()
-            && self.connection_id.is_some()
-            && self.token.is_some()
-            && self.transport < u16::MAX;
-        self.event(Event::TransportLost(close.clone()));
-        let settled = self.requests.transport_lost(now, &self.config.retry);
-        self.settle(now, settled);
-        if recoverable {
-            self.dial_recovery(now + self.config.recovery.window);
-        } else {
-            self.event(Event::NotRecoverable(close));
-            self.reconnect(now);
-        }
-    }
-
-    fn pause_recovery(&mut self, now: Time, until: Time) {
-        self.watch.ping = false;
-        self.failed_recoveries += 1;
-        let next = now + self.config.recovery.backoff.pause(self.failed_recoveries);
-        if next < until {
-            self.state = State::Recovering {
-                until,
-                step: RecoveryStep::Pausing { until: next },
-            };
-        } else {
-            self.recovery_failed(now, RecoveryFailure::WindowPassed);
-        }
-    }
-
-    fn recovery_failed(&mut self, now: Time, failure: RecoveryFailure) {
-        self.watch.ping = false;
-        self.event(Event::RecoveryFailed(failure));
-        self.reconnect(now);
-    }
-
-    fn reconnect(&mut self, now: Time) {
-        self.forget_connection();
-        if self.config.reconnect.enabled {
-            self.failed_dials = 0;
-            if self.config.reconnect.first.is_zero() {
-                self.dial_new();
-            } else {
-                self.state = State::Waiting {
-                    until: now + self.config.reconnect.first,
-                };
-            }
-        } else {
-            self.halt();
-        }
-    }
-
-    fn connect_failed(&mut self, now: Time, error: String) {
-        self.forget_connection();
-        self.failed_dials += 1;
-        self.event(Event::ConnectFailed(error));
-        let policy = &self.config.reconnect;
-        let goes_on = if self.starting {
-            policy.retry_start
-        } else {
-            policy.enabled && policy.attempts.is_none_or(|most| self.failed_dials < most)
-        };
-        if goes_on {
-            self.state = State::Waiting {
-                until: now + policy.backoff.pause(self.failed_dials),
-            };
-        } else {
-            self.halt();
-        }
-    }
-
-    fn forget_connection(&mut self) {
-        self.connection_id = None;
-        self.token = None;
-        self.watch.ping = false;
-        self.requests.forget_rejoins();
-        self.rejoining = Rejoining::default();
-    }
-
     fn event(&mut self, event: Event<C>) {
         self.outputs.push_back(Output::Event(event));
     }
 }
 
-fn earliest<const N: usize>(times: [Option<Time>; N]) -> Option<Time> {
-    times.into_iter().flatten().min()
-}
-
+mod inputs;
 mod liveness;
 mod rejoin;
 #[cfg(test)]
 mod tests;
+mod timers;
+mod transitions;

@@ -98,6 +98,7 @@ const SIZED: &[&str] = &["pools.a.groups={size: {min: 2, max: 20}}"];
 const NAMED: &[&str] = &["pools.a.groups={names: [lobby, news]}"];
 const CHURN: &[&str] = &["pools.a.churn={every: 30s, away: 2s}"];
 const RETRY: &[&str] = &["pools.a.client.retry={attempts: 3}"];
+const RECONNECT: &[&str] = &["pools.a.client.reconnect={mode: exponential}"];
 const RECEIPTS: &[&str] = &["pools.a.client.sequence_ack={interval: 1s}"];
 const ENDPOINT: &[&str] = &["target={endpoint: 'http://127.0.0.1:8080'}"];
 
@@ -148,14 +149,23 @@ pub const KEYS: &[Key] = &[
     key("pools.*.client.retry.mode", Form::One(&["fixed", "exponential"]), "How pauses grow. Left out: exponential.", "fixed", RETRY),
     key("pools.*.client.retry.delay", Form::Duration, "The first pause. Left out: 800ms.", "1s", RETRY),
     key("pools.*.client.retry.max_delay", Form::Duration, "The longest pause.", "30s", RETRY),
+    key("pools.*.client.retry.jitter", Form::Share, "Up to this share of a pause is added or taken away at random. Left out: 0%, java 5%.", "20%", RETRY),
     key("pools.*.client.retry.ack_timeout", Form::Text, "How long an answer may take, or `never`. Left out: 30s.", "never", RETRY),
+    key("pools.*.client.retry.refusals", Form::One(&["none", "errors", "all"]), "After which refusals: none, errors of the service, or all, `Forbidden` too. Left out: errors.", "all", RETRY),
     key("pools.*.client.retry.fresh_ack_id", Form::Flag, "A retry takes a new ackId, as most official clients do. Left out: false.", "true", RETRY),
     key("pools.*.client.sequence_ack", Form::Map, "When received messages are acknowledged.", "{interval: 1s, every: never}", &[]),
     key("pools.*.client.sequence_ack.interval", Form::Duration, "At the latest after so long. Left out: 200ms.", "1s", RECEIPTS),
     key("pools.*.client.sequence_ack.every", Form::Text, "At the latest after so many messages, or `never`. Left out: 250.", "100", RECEIPTS),
+    key("pools.*.client.reconnect", Form::Map, "How new connections are tried.", "{attempts: unlimited, delay: 1s}", &[]),
+    key("pools.*.client.reconnect.attempts", Form::Text, "Failed ones in a row until the client stops, or `unlimited`, which is left out; python: 4.", "4", RECONNECT),
+    key("pools.*.client.reconnect.mode", Form::One(&["fixed", "exponential"]), "How pauses grow. Left out: exponential.", "fixed", RECONNECT),
+    key("pools.*.client.reconnect.delay", Form::Duration, "The first pause. Left out: 1s.", "500ms", RECONNECT),
+    key("pools.*.client.reconnect.max_delay", Form::Duration, "The longest pause. Left out: 5s.", "30s", RECONNECT),
+    key("pools.*.client.reconnect.jitter", Form::Share, "Up to this share of a pause is added or taken away at random. Left out: 0%, java 50%.", "50%", RECONNECT),
     key("pools.*.client.auto_reconnect", Form::Flag, "A lost session is followed by a new connection. Left out: true.", "true", &[]),
     key("pools.*.client.auto_rejoin", Form::Flag, "Groups are joined again on a new connection. Left out: true.", "false", &[]),
     key("pools.*.client.connect_timeout", Form::Duration, "How long opening one connection may take. Left out: 15s.", "5s", &[]),
+    key("pools.*.client.idle_timeout", Form::Text, "A silence that ends the transport, or `never`. Left out: 25s.", "10s", &[]),
     key("pools.*.client.user_ids", Form::One(&["own", "none"]), "Whether each user has an id. Left out: own.", "none", &[]),
     key("pools.*.client.roles", Form::Texts, "Roles in their tokens. Left out: join, leave and send everywhere.", "[webpubsub.joinLeaveGroup, webpubsub.sendToGroup]", &[]),
     key("pools.*.client.token_lifetime", Form::Duration, "How long their tokens are valid. Left out: 1h.", "5m", &[]),

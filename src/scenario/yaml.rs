@@ -2,6 +2,7 @@
 //!
 //! What comes out is read back to the same scenario, but for the secrets.
 
+mod client;
 mod publish;
 
 use std::fmt::{self, Write as _};
@@ -10,8 +11,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::model::{
-    ChaosEntry, ChaosKind, ClientSpec, Effect, GroupChoice, Pool, Scenario, Share, Spread, Stay,
-    TargetSpec, Timing,
+    ChaosEntry, ChaosKind, Effect, GroupChoice, Pool, Scenario, Share, Spread, Stay, TargetSpec,
+    Timing,
 };
 use crate::base::units::{ByteSize, format_duration};
 
@@ -180,56 +181,7 @@ fn pool(pool: &Pool, groups: &[String], out: &mut String) -> fmt::Result {
     if let Some(publish) = &pool.publish {
         self::publish::publish(publish, groups, out)?;
     }
-    client(&pool.client, out)
-}
-
-fn client(client: &ClientSpec, out: &mut String) -> fmt::Result {
-    let duration = format_duration;
-    let retry = &client.session.retry;
-    writeln!(out, "    client:")?;
-    writeln!(out, "      behaves_like: {}", client.behaviour.name())?;
-    let mode = match retry.backoff.exponential {
-        true => "exponential",
-        false => "fixed",
-    };
-    writeln!(
-        out,
-        "      retry: {{attempts: {}, mode: {mode}, delay: {}, max_delay: {}, ack_timeout: {}, fresh_ack_id: {}}}",
-        retry.retries,
-        duration(retry.backoff.first),
-        duration(retry.backoff.max),
-        retry
-            .ack_timeout
-            .map_or("never".to_owned(), |timeout| duration(timeout).to_string()),
-        retry.fresh_ack_id,
-    )?;
-    let ack = &client.session.sequence_ack;
-    let every = match ack.every {
-        u32::MAX => "never".to_owned(),
-        every => every.to_string(),
-    };
-    let interval = duration(ack.interval);
-    writeln!(
-        out,
-        "      sequence_ack: {{interval: {interval}, every: {every}}}"
-    )?;
-    let reconnect = &client.session.reconnect;
-    writeln!(out, "      auto_reconnect: {}", reconnect.enabled)?;
-    writeln!(out, "      auto_rejoin: {}", reconnect.rejoin.is_some())?;
-    writeln!(
-        out,
-        "      connect_timeout: {}",
-        duration(client.connect_timeout)
-    )?;
-    let user_ids = if client.user_ids { "own" } else { "none" };
-    writeln!(out, "      user_ids: {user_ids}")?;
-    let roles: Vec<String> = client.roles.iter().map(|role| quoted(role)).collect();
-    writeln!(out, "      roles: [{}]", roles.join(", "))?;
-    writeln!(
-        out,
-        "      token_lifetime: {}",
-        duration(client.token_lifetime)
-    )
+    client::client(&pool.client, out)
 }
 
 fn choice(choice: &GroupChoice, groups: &[String], out: &mut String) -> fmt::Result {

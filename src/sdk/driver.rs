@@ -19,8 +19,10 @@ use super::event::Event;
 use super::link::{Dialling, Link};
 use super::request::Outcome as Answered;
 use super::worker::Worker;
-use crate::base::Time;
-use crate::protocol::{Control, Dial, Operation, Output, RequestOptions, Session, Transmit};
+use crate::base::{Seed, Time};
+use crate::protocol::{
+    Control, Dial, Operation, Output, RequestOptions, Session, StopHabit, Transmit,
+};
 use crate::transport::{Closed, DialRequest, Incoming, Target, log_frame};
 use crate::wire::close::Close;
 use crate::wire::codec::{self, Payload};
@@ -74,7 +76,7 @@ impl Driver {
     pub(super) fn new(worker: Rc<Worker>, options: Options, wires: Wires) -> Self {
         Driver {
             worker,
-            session: Session::new(options.session.clone()),
+            session: Session::new(options.session.clone(), Seed::draw()),
             options,
             commands: wires.commands,
             link: Link::default(),
@@ -122,7 +124,7 @@ impl Driver {
                 self.link.deadline(),
             ];
             let deadline = deadlines.into_iter().flatten().min();
-            let due = self.link.poll_timer(deadline, &self.worker, now, cx);
+            let due = self.link.alarm.poll(deadline, &self.worker.clock, now, cx);
             if due {
                 let now = self.worker.clock.now();
                 self.session.handle_timeout(now);
@@ -138,10 +140,7 @@ impl Driver {
         self.ears.show_state(&self.session);
         let stopped = self.session.is_stopped() && !self.link.is_leaving();
         if stopped {
-            for reply in self.stoppers.drain(..) {
-                // Whoever asked may be gone.
-                let _ = reply.send(());
-            }
+            self.stopped();
         }
         if stopped && self.orphaned {
             return Poll::Ready(());
@@ -163,7 +162,7 @@ impl Driver {
                 }
                 Poll::Ready(None) => {
                     self.orphaned = true;
-                    self.session.stop();
+                    self.session.end();
                 }
                 Poll::Pending => return,
             }
@@ -215,12 +214,23 @@ impl Driver {
         }
     }
 
+    fn stopped(&mut self) {
+        for reply in self.stoppers.drain(..) {
+            // Whoever asked may be gone.
+            let _ = reply.send(());
+        }
+    }
+
     fn stop_if_due(&mut self, now: Time) {
         if let Some(at) = self.stop_at
             && (at <= now || self.session.outstanding() == 0 || self.session.is_stopped())
         {
             self.stop_at = None;
             self.session.stop();
+            if self.options.session.stop == StopHabit::OnlyOpen && !self.session.is_stopped() {
+                // The JS client says that it has stopped, and comes back.
+                self.stopped();
+            }
         }
     }
 

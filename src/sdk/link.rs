@@ -6,12 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Sleep;
-
 use super::error::ConnectError;
 use super::worker::Worker;
 use crate::base::Time;
-use crate::transport::Socket;
+use crate::transport::{Alarm, Socket};
 use crate::wire::close::Close;
 
 /// How long a goodbye may take to leave and be answered.
@@ -26,7 +24,7 @@ pub(super) struct Link {
     dial: Option<Dialling>,
     /// Says goodbye until the time is up; a newer one cuts it short.
     leaving: Option<(Socket, Time)>,
-    timer: Option<(Time, Pin<Box<Sleep>>)>,
+    pub(super) alarm: Alarm,
 }
 
 impl Link {
@@ -78,28 +76,5 @@ impl Link {
         if failed || ended || *until <= now {
             self.leaving = None;
         }
-    }
-
-    /// Whether `time` has come; otherwise wakes the task then.
-    pub(super) fn poll_timer(
-        &mut self,
-        time: Option<Time>,
-        worker: &Worker,
-        now: Time,
-        cx: &mut Context<'_>,
-    ) -> bool {
-        let Some(time) = time else { return false };
-        if time <= now {
-            return true;
-        }
-        let instant = worker.clock.instant(time);
-        let (armed, sleep) = self
-            .timer
-            .get_or_insert_with(|| (time, Box::pin(tokio::time::sleep_until(instant))));
-        if *armed != time {
-            *armed = time;
-            sleep.as_mut().reset(instant);
-        }
-        sleep.as_mut().poll(cx).is_ready()
     }
 }

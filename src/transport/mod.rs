@@ -8,6 +8,7 @@
 //! Read [`endpoint`] for URLs and tokens, [`dial`] for opening a connection, [`socket`]
 //! for the frames on it, [`tap`] for what can be done to it from outside.
 
+mod alarm;
 pub mod assemble;
 mod connect;
 pub mod dial;
@@ -22,6 +23,7 @@ pub mod tap;
 pub mod tls;
 pub mod token;
 
+pub use alarm::Alarm;
 pub use assemble::{Incoming, Violation};
 pub use dial::{DialError, DialRequest, Dialer};
 pub use endpoint::{ClientIdentity, Target, TargetError};

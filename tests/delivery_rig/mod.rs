@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubstorm::base::{AckId, GroupId, SequenceId, Slot, Time};
+use hubstorm::base::{AckId, GroupId, Seed, SequenceId, Slot, Time};
 use hubstorm::metrics::{Latencies, LatencyKind};
 use hubstorm::payload::{Cause, Identity, Padding, StreamId, Template};
 use hubstorm::protocol::{Control, Received, Session, SessionConfig, Transmit};
@@ -65,7 +65,7 @@ impl Rig {
         let mut rig = Rig {
             subprotocol,
             frames: Vec::new(),
-            session: Session::new(Arc::new(SessionConfig::spec(subprotocol))),
+            session: Session::new(Arc::new(SessionConfig::spec(subprotocol)), Seed(1)),
             shard,
             latencies: Latencies::default(),
             start: Time::from_secs(21),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hubstorm::protocol::{Behaviour, SessionConfig};
+use hubstorm::protocol::{Behaviour, Liveness, RetriedAnswers, SessionConfig};
 use hubstorm::scenario::{Overrides, Scenario, parse, to_yaml};
 use hubstorm::wire::Subprotocol;
 
@@ -34,11 +34,13 @@ fn everything_set_is_set_and_written_out_to_be_read_back() {
     let scenario = read(concat!(
         "    client:\n",
         "      behaves_like: js\n",
-        "      retry: {attempts: 7, mode: exponential, delay: 100ms, max_delay: 2s, ack_timeout: 5s, fresh_ack_id: false}\n",
+        "      retry: {attempts: 7, mode: exponential, delay: 100ms, max_delay: 2s, jitter: 20%, ack_timeout: 5s, refusals: none, fresh_ack_id: false}\n",
         "      sequence_ack: {interval: 3s, every: 50}\n",
+        "      reconnect: {attempts: 3, mode: exponential, delay: 2s, jitter: 50%}\n",
         "      auto_reconnect: false\n",
         "      auto_rejoin: false\n",
         "      connect_timeout: 4s\n",
+        "      idle_timeout: 60s\n",
         "      user_ids: none\n",
         "      roles: [webpubsub.joinLeaveGroup.a]\n",
         "      token_lifetime: 90s\n",
@@ -50,6 +52,23 @@ fn everything_set_is_set_and_written_out_to_be_read_back() {
     assert_eq!(retry.backoff.pause(9), Duration::from_secs(2));
     assert_eq!(retry.ack_timeout, Some(Duration::from_secs(5)));
     assert_eq!((ack.interval, ack.every), (Duration::from_secs(3), 50));
+    assert_eq!(
+        (retry.backoff.jitter, retry.answers),
+        (20, RetriedAnswers::None)
+    );
+    let reconnect = &client.session.reconnect;
+    assert_eq!(
+        (reconnect.attempts, reconnect.backoff.jitter),
+        (Some(3), 50)
+    );
+    // The JS client's fixed pause, made to double: up to that client's own longest.
+    assert_eq!(reconnect.backoff.pause(9), Duration::from_secs(30));
+    let idle = Liveness::Beat {
+        every: Duration::from_secs(20),
+        silence: Duration::from_secs(60),
+        look: Duration::from_secs(20),
+    };
+    assert_eq!(client.session.liveness, idle);
     assert!(!client.session.reconnect.enabled);
     assert_eq!(client.session.reconnect.rejoin, None);
     assert_eq!(client.connect_timeout, Duration::from_secs(4));
@@ -61,10 +80,31 @@ fn everything_set_is_set_and_written_out_to_be_read_back() {
         to_yaml(&scenario),
         to_yaml(&read("    client: {behaves_like: python}\n")),
         to_yaml(&read(
-            "    client: {retry: {ack_timeout: never}, sequence_ack: {every: never}}\n",
+            "    client: {retry: {ack_timeout: never}, sequence_ack: {every: never}, idle_timeout: never}\n",
+        )),
+        to_yaml(&read(
+            "    client: {behaves_like: java, idle_timeout: 7s, reconnect: {attempts: unlimited}}\n",
         )),
     ] {
         let again = parse(&text, "s.yaml", &Overrides::default(), &|_| None).unwrap();
         assert_eq!(to_yaml(&again), text);
     }
+}
+
+#[test]
+fn an_idle_timeout_is_the_silence_that_ends_a_transport_whoever_the_client_is() {
+    for (client, after, within) in [
+        ("idle_timeout: 5s", 3, 2),
+        // Trusts TCP unless told otherwise.
+        ("behaves_like: python, idle_timeout: 10s", 6, 4),
+    ] {
+        let scenario = read(&format!("    client: {{{client}}}\n"));
+        let expected = Liveness::Probe {
+            after: Duration::from_secs(after),
+            within: Duration::from_secs(within),
+        };
+        assert_eq!(scenario.pools[0].client.session.liveness, expected);
+    }
+    let scenario = read("    client: {idle_timeout: never}\n");
+    assert_eq!(scenario.pools[0].client.session.liveness, Liveness::Trust);
 }

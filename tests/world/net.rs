@@ -122,7 +122,7 @@ impl World {
             Arc::new(config)
         };
         let client = |index| Client {
-            session: Session::new(config(index)),
+            session: Session::new(config(index), Seed(index as u64)),
             app: App::default(),
             line: None,
             dial: None,

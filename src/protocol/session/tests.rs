@@ -1,4 +1,5 @@
 mod behaviour;
+mod habits;
 
 use std::time::Duration;
 
@@ -6,8 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::{AckId, Cause, SequenceId};
-use crate::protocol::{Outcome, Transmission};
-use crate::wire::{AckError, Data, DataMessage, MessageFrom, Subprotocol};
+use crate::protocol::{Dial, Outcome, Received, RecoveryFailure, Transmission};
+use crate::wire::{
+    Ack, AckError, Connected, Data, DataMessage, Downstream, MessageFrom, Subprotocol, close,
+};
 
 /// A session with what it asked for, driven by hand.
 struct Rig {
@@ -27,7 +30,7 @@ impl Rig {
 
     fn with(config: SessionConfig) -> Self {
         Rig {
-            session: Session::new(Arc::new(config)),
+            session: Session::new(Arc::new(config), Seed(1)),
             now: Time::from_secs(1),
             dials: Vec::new(),
             events: Vec::new(),
@@ -509,13 +512,14 @@ proptest! {
                 Input::Bad => { rig.session.handle_bad_frame(rig.now, "x"); rig.drain(); }
                 Input::Pong => rig.frame(Downstream::Pong),
             }
-            // Clients that trust TCP wait for the transport alone.
+            // Clients that trust TCP wait for the transport alone, and a dial always ends.
             let trusts = behaviour != crate::protocol::Behaviour::Spec && rig.session.is_connected();
-            if !rig.session.is_stopped() && rig.session.state != State::Dialing && !trusts {
+            let dials = matches!(rig.session.state, State::Dialing | State::Recovering { step: RecoveryStep::Dialing, .. });
+            if !rig.session.is_stopped() && !dials && !trusts {
                 prop_assert!(rig.session.poll_timeout().is_some(), "no timer leaves {:?}", rig.session.state);
             }
         }
-        rig.session.stop();
+        rig.session.end();
         rig.drain();
         let ended = rig.events.iter().filter(|event| matches!(event, Event::Settled(settled) if !settled.rejoin)).count();
         prop_assert_eq!(ended, asked);

@@ -31,9 +31,12 @@ impl ClientSpec {
         ClientSpec {
             behaviour,
             session,
-            // Also bounds a dial made for a recovery, which the official clients leave
-            // unbounded.
-            connect_timeout: Duration::from_secs(15),
+            connect_timeout: match behaviour {
+                Behaviour::Spec => Duration::from_secs(15),
+                Behaviour::Python | Behaviour::Java => Duration::from_secs(30),
+                // They have none: TCP's own patience, about two minutes, ends a silent one.
+                Behaviour::Js | Behaviour::Dotnet => Duration::from_secs(120),
+            },
             user_ids: true,
             roles: vec![
                 "webpubsub.joinLeaveGroup".into(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::{Behaviour, Rejoin, SessionConfig};
+use crate::protocol::{Backoff, Behaviour, Liveness, Rejoin, RetriedAnswers, SessionConfig};
 use crate::scenario::model::ClientSpec;
 use crate::scenario::read::scalar;
 use crate::scenario::read::section::{Section, items};
@@ -10,28 +10,41 @@ use crate::scenario::read::source::Mistakes;
 use crate::scenario::read::tree::{Kind, Node};
 use crate::wire::Subprotocol;
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 11] = [
     "behaves_like",
     "retry",
     "sequence_ack",
+    "reconnect",
     "auto_reconnect",
     "auto_rejoin",
     "connect_timeout",
+    "idle_timeout",
     "user_ids",
     "roles",
     "token_lifetime",
 ];
-const RETRY_KEYS: [&str; 6] = [
+const RETRY_KEYS: [&str; 8] = [
     "attempts",
     "mode",
     "delay",
     "max_delay",
+    "jitter",
     "ack_timeout",
+    "refusals",
     "fresh_ack_id",
 ];
+const RECONNECT_KEYS: [&str; 5] = ["attempts", "mode", "delay", "max_delay", "jitter"];
 const SEQUENCE_ACK_KEYS: [&str; 2] = ["interval", "every"];
+/// After which refusals a request is tried again.
+pub(in crate::scenario) const REFUSALS: [(&str, RetriedAnswers); 3] = [
+    ("none", RetriedAnswers::None),
+    ("errors", RetriedAnswers::Errors),
+    ("all", RetriedAnswers::All),
+];
 /// Longest pause or timeout: beyond, a client is as good as gone.
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// The longest pause of pauses that double, when a fixed pause is made to: the JS client's.
+const DOUBLING_MAX: Duration = Duration::from_secs(30);
 /// Attempts after the first.
 const ATTEMPTS_MAX: u64 = 1000;
 /// Roles of one token: they travel in a URL.
@@ -72,28 +85,45 @@ fn retry(client: &Section<'_>, session: &mut SessionConfig, mistakes: &mut Mista
     {
         retry.retries = read.value as u32;
     }
-    if let Some(node) = section.get("mode") {
-        let options = [("fixed", false), ("exponential", true)];
-        if let Some(read) = scalar::choice(node, "a retry mode", &options, mistakes) {
-            retry.backoff.exponential = read.value;
-        }
-    }
-    if let Some(delay) = pause(&section, "delay", mistakes) {
-        retry.backoff.first = delay;
-        retry.backoff.max = retry.backoff.max.max(delay);
-    }
-    if let Some(delay) = pause(&section, "max_delay", mistakes) {
-        retry.backoff.max = delay;
-    }
-    if let Some(timeout) = or_never(&section, "ack_timeout", mistakes, |node, mistakes| {
-        bounded(node, mistakes)
-    }) {
+    backoff(&section, &mut retry.backoff, mistakes);
+    if let Some(timeout) = or(&section, "ack_timeout", "never", mistakes, bounded) {
         retry.ack_timeout = timeout;
+    }
+    if let Some(node) = section.get("refusals")
+        && let Some(read) = scalar::choice(node, "a kind of refusals", &REFUSALS, mistakes)
+    {
+        retry.answers = read.value;
     }
     if let Some(node) = section.get("fresh_ack_id")
         && let Some(fresh) = scalar::flag(node, mistakes)
     {
         retry.fresh_ack_id = fresh;
+    }
+}
+
+/// How pauses grow: the same words for requests and for connections.
+fn backoff(section: &Section<'_>, backoff: &mut Backoff, mistakes: &mut Mistakes) {
+    if let Some(node) = section.get("mode") {
+        let options = [("fixed", false), ("exponential", true)];
+        if let Some(read) = scalar::choice(node, "a way for pauses to grow", &options, mistakes) {
+            if read.value && !backoff.exponential {
+                backoff.max = backoff.max.max(DOUBLING_MAX);
+            }
+            backoff.exponential = read.value;
+        }
+    }
+    if let Some(delay) = pause(section, "delay", mistakes) {
+        backoff.first = delay;
+        backoff.max = backoff.max.max(delay);
+    }
+    if let Some(delay) = pause(section, "max_delay", mistakes) {
+        backoff.max = delay;
+    }
+    if let Some(node) = section.get("jitter")
+        && let Some(read) = scalar::share(node, mistakes)
+    {
+        // A share is at most 100 %.
+        backoff.jitter = (read.value.as_fraction() * 100.0).round() as u8;
     }
 }
 
@@ -104,7 +134,7 @@ fn sequence_ack(client: &Section<'_>, session: &mut SessionConfig, mistakes: &mu
     if let Some(interval) = pause(&section, "interval", mistakes) {
         session.sequence_ack.interval = interval;
     }
-    if let Some(every) = or_never(&section, "every", mistakes, |node, mistakes| {
+    if let Some(every) = or(&section, "every", "never", mistakes, |node, mistakes| {
         let most = u64::from(u32::MAX) - 1;
         scalar::whole(node, "a number of messages", 1, most, mistakes).map(|read| read.value as u32)
     }) {
@@ -113,6 +143,22 @@ fn sequence_ack(client: &Section<'_>, session: &mut SessionConfig, mistakes: &mu
 }
 
 fn reconnect(client: &Section<'_>, session: &mut SessionConfig, mistakes: &mut Mistakes) {
+    if let Some(section) = client.section("reconnect", &RECONNECT_KEYS, mistakes) {
+        let reconnect = &mut session.reconnect;
+        backoff(&section, &mut reconnect.backoff, mistakes);
+        if let Some(attempts) = or(
+            &section,
+            "attempts",
+            "unlimited",
+            mistakes,
+            |node, mistakes| {
+                scalar::whole(node, "a number of attempts", 1, ATTEMPTS_MAX, mistakes)
+                    .map(|read| read.value as u32)
+            },
+        ) {
+            reconnect.attempts = attempts;
+        }
+    }
     if let Some(node) = client.get("auto_reconnect")
         && let Some(enabled) = scalar::flag(node, mistakes)
     {
@@ -129,6 +175,9 @@ fn reconnect(client: &Section<'_>, session: &mut SessionConfig, mistakes: &mut M
 fn identity(client: &Section<'_>, spec: &mut ClientSpec, mistakes: &mut Mistakes) {
     if let Some(timeout) = pause(client, "connect_timeout", mistakes) {
         spec.connect_timeout = timeout;
+    }
+    if let Some(timeout) = or(client, "idle_timeout", "never", mistakes, bounded) {
+        idle_timeout(&mut spec.session.liveness, timeout);
     }
     if let Some(node) = client.get("user_ids") {
         let options = [("own", true), ("none", false)];
@@ -153,6 +202,27 @@ fn identity(client: &Section<'_>, spec: &mut ClientSpec, mistakes: &mut Mistakes
             spec.token_lifetime = read.value;
         }
     }
+}
+
+/// A silence that ends the transport. A client that asks for a sign of life does so when
+/// three fifths of it are over; one that pings in a rhythm looks three times, as the JS
+/// client does.
+fn idle_timeout(liveness: &mut Liveness, timeout: Option<Duration>) {
+    *liveness = match (timeout, *liveness) {
+        (None, _) => Liveness::Trust,
+        (Some(silence), Liveness::Beat { every, .. }) => Liveness::Beat {
+            every: every.min(silence / 3),
+            silence,
+            look: silence / 3,
+        },
+        (Some(silence), Liveness::Probe { .. } | Liveness::Trust) => {
+            let after = silence * 3 / 5;
+            Liveness::Probe {
+                after,
+                within: silence - after,
+            }
+        }
+    };
 }
 
 fn roles(node: &Node, spec: &mut ClientSpec, mistakes: &mut Mistakes) {
@@ -191,16 +261,17 @@ fn bounded(node: &Node, mistakes: &mut Mistakes) -> Option<Duration> {
     Some(read.value)
 }
 
-/// A value, or `never`.
-fn or_never<T>(
+/// A value, or a word for none.
+fn or<T>(
     section: &Section<'_>,
     key: &str,
+    word: &str,
     mistakes: &mut Mistakes,
     read: impl Fn(&Node, &mut Mistakes) -> Option<T>,
 ) -> Option<Option<T>> {
     let node = section.get(key)?;
     match &node.kind {
-        Kind::Scalar(scalar) if scalar.value == "never" => Some(None),
+        Kind::Scalar(scalar) if scalar.value == word => Some(None),
         _ => read(node, mistakes).map(Some),
     }
 }

@@ -5,7 +5,7 @@
 //! shows them all. Read `scenario` first.
 
 pub(super) mod chaos;
-mod client;
+pub(super) mod client;
 mod effect;
 pub(super) mod groups;
 mod pace;
