@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use crate::base::units::parse_duration;
-use crate::hub::{FaultSpec, UpstreamUrl};
+use crate::hub::{FaultSpec, SystemEvents, UpstreamUrl};
 use crate::transport::SourceAddresses;
 
 /// Load, soak and delivery verification for Azure Web PubSub and every hub that speaks its
@@ -180,6 +180,15 @@ pub struct HubArgs {
     /// Send events to this webhook; `{hub}` and `{event}` in it are replaced
     #[arg(long, value_name = "URL")]
     pub upstream: Option<UpstreamUrl>,
+    /// Which events of its own the hub tells the webhook: some of connect, connected,
+    /// disconnected, joined, left with commas between, or none
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "connect,connected,disconnected",
+        requires = "upstream"
+    )]
+    pub system_events: SystemEvents,
     /// Who answers events when there is no webhook
     #[arg(long, value_name = "WHO", default_value = "echo")]
     pub events: Events,

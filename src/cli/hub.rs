@@ -28,6 +28,7 @@ pub(super) fn hub(args: HubArgs) -> u8 {
     config.faults = args.fault;
     config.recovery_window = args.recovery_window;
     config.upstream = args.upstream;
+    config.system_events = args.system_events;
     config.event_handler = match args.events {
         Events::Echo => EventHandler::Echo,
         Events::None => EventHandler::None,

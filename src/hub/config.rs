@@ -58,6 +58,66 @@ impl FromStr for UpstreamUrl {
     }
 }
 
+/// Which events of the service itself the webhook is told. Source: docs, hub settings; the
+/// names of the group events are those of the official express middleware 1.1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SystemEvents {
+    /// Asked whether a connection may be.
+    pub connect: bool,
+    /// Told of each new connection.
+    pub connected: bool,
+    /// Told of each that ended.
+    pub disconnected: bool,
+    /// Told when a connection becomes a member of a group.
+    pub joined: bool,
+    /// Told when it is none any more.
+    pub left: bool,
+}
+
+impl Default for SystemEvents {
+    /// What every handler understands: all but those of groups.
+    fn default() -> Self {
+        SystemEvents {
+            connect: true,
+            connected: true,
+            disconnected: true,
+            joined: false,
+            left: false,
+        }
+    }
+}
+
+impl FromStr for SystemEvents {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut events = SystemEvents {
+            connect: false,
+            connected: false,
+            disconnected: false,
+            joined: false,
+            left: false,
+        };
+        for name in text.split(',').map(str::trim) {
+            let event = match name {
+                "connect" => &mut events.connect,
+                "connected" => &mut events.connected,
+                "disconnected" => &mut events.disconnected,
+                "joined" => &mut events.joined,
+                "left" => &mut events.left,
+                "none" | "" => continue,
+                _ => {
+                    return Err(format!(
+                        "no system event is called {name:?}; write some of connect,connected,disconnected,joined,left, or none"
+                    ));
+                }
+            };
+            *event = true;
+        }
+        Ok(events)
+    }
+}
+
 /// The certificate of a hub that is reached by TLS.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HubTls {
@@ -105,6 +165,12 @@ pub struct HubConfig {
     pub event_handler: EventHandler,
     /// Events and connection events go to this webhook, in place of `event_handler`.
     pub upstream: Option<UpstreamUrl>,
+    /// Which events besides those of clients the webhook is told.
+    pub system_events: SystemEvents,
+    /// Waits before a call to the webhook is tried again after 408, 5xx or no answer.
+    pub handler_retries: Vec<Duration>,
+    /// A TLS handshake, and each request's head, must be in within this.
+    pub head_timeout: Duration,
     /// Serve by TLS only.
     pub tls: Option<HubTls>,
 }
@@ -124,6 +190,9 @@ impl HubConfig {
             keep_alive: Duration::from_secs(20),
             event_handler: EventHandler::default(),
             upstream: None,
+            system_events: SystemEvents::default(),
+            handler_retries: [1, 3, 5].map(Duration::from_secs).to_vec(),
+            head_timeout: Duration::from_secs(10),
             tls: None,
         }
     }
@@ -209,6 +278,17 @@ mod tests {
         assert!(config.connection_string(addr).is_some());
         config.access_key = Some("my own key".into());
         assert_eq!(config.connection_string(addr), None);
+    }
+
+    #[test]
+    fn system_events_are_named_one_by_one() {
+        let all = "connect,connected, disconnected,joined,left".parse();
+        let all: SystemEvents = all.unwrap();
+        assert!(all.connect && all.connected && all.disconnected && all.joined && all.left);
+        let none: SystemEvents = "none".parse().unwrap();
+        assert!(!none.connect && !none.disconnected);
+        let error = "conect".parse::<SystemEvents>().unwrap_err();
+        assert!(error.contains("connected"), "{error}");
     }
 
     #[test]

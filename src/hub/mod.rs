@@ -15,7 +15,9 @@ mod handle;
 mod server;
 pub mod truth;
 
-pub use config::{DEVELOPMENT_KEY, EventHandler, HubConfig, HubError, HubTls, UpstreamUrl};
+pub use config::{
+    DEVELOPMENT_KEY, EventHandler, HubConfig, HubError, HubTls, SystemEvents, UpstreamUrl,
+};
 pub use faults::{FaultKind, FaultSpec, FaultSpecError};
 pub use foreground::{ready_line, run_foreground};
 pub use handle::Hub;

@@ -71,6 +71,8 @@ pub struct Truth {
     pub events_handled: u64,
     /// Calls upstream that failed.
     pub events_failed: u64,
+    /// Cookies of the handler upstream for which there was no room.
+    pub cookies_dropped: u64,
     /// Events that no handler took.
     pub events_unhandled: u64,
     /// Deliveries an honest hub makes for the executed publishes: per publish its group's

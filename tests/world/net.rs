@@ -137,7 +137,7 @@ impl World {
                 faults: Vec::new(),
                 recovery_window: Duration::from_secs(30),
                 handler: EventHandler::Echo,
-                upstream: false,
+                upstream: None,
                 access_key: None,
                 start,
             }),
@@ -350,7 +350,7 @@ impl World {
                     hub: "chat".into(),
                     user: None,
                     permissions: Permissions::all(),
-                    state: None,
+                    remembered: crate::hub::core::Remembered::default(),
                     groups: Vec::new(),
                     token_lifetime: Duration::from_secs(7 * 24 * 3600),
                 };
@@ -512,7 +512,7 @@ impl World {
         self.core.take_dirty(&mut dirty);
         for link in dirty {
             let mut bytes = Vec::new();
-            let end = self.core.drain(link, &mut bytes, usize::MAX);
+            let end = self.core.drain(link, &mut bytes, usize::MAX, self.now);
             let owner = (0..self.clients.len()).find(|client| {
                 let line = self.clients[*client].line.as_ref();
                 line.is_some_and(|line| line.link == Some(link))

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::arena::Key;
+use super::cookies::{Remembered, Said};
 use super::message::Message;
 use super::outbox::{End, Nack, Out};
 use super::requests::Source;
@@ -58,8 +59,16 @@ pub(crate) enum Reply {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum CallKind {
     Connected,
-    Disconnected { reason: Box<str> },
-    User { name: Box<str> },
+    Disconnected {
+        reason: Box<str>,
+    },
+    /// A member of a group from now on; the body says of which.
+    Joined,
+    /// No member any more.
+    Left,
+    User {
+        name: Box<str>,
+    },
 }
 
 /// The connection that a call upstream speaks of.
@@ -70,7 +79,7 @@ pub(crate) struct Caller {
     pub(crate) user: Option<Rc<str>>,
     pub(crate) subprotocol: Option<Subprotocol>,
     /// What the handler wants to be reminded of.
-    pub(crate) state: Option<Box<str>>,
+    pub(crate) remembered: Remembered,
     /// The call's number on this connection; `connect` had 0.
     pub(crate) number: u64,
 }
@@ -89,32 +98,31 @@ pub(crate) struct Call {
 /// Who waits for a call's answer.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    from: Source,
-    reply: Option<Reply>,
+    session: Key,
+    reply: Option<(Source, Reply)>,
 }
 
 /// What the handler answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) data: Option<Data<'static>>,
-    pub(crate) state: Option<Box<str>>,
+    pub(crate) said: Said,
 }
 
 /// What a session needs to have its events handled upstream.
 #[derive(Default)]
 pub(crate) struct Handled {
-    pub(crate) state: Option<Box<str>>,
+    remembered: Remembered,
     calls: u64,
     running: bool,
     waiting: VecDeque<Waiting>,
 }
 
 struct Waiting {
-    from: Source,
-    name: Box<str>,
+    kind: CallKind,
     data: Data<'static>,
     metadata: Metadata,
-    reply: Reply,
+    reply: Option<(Source, Reply)>,
 }
 
 /// Event names. Source: the official emulator.
@@ -139,7 +147,7 @@ impl Core {
             self.failed(from, &event.reply, BAD_EVENT);
             return;
         }
-        if self.settings.upstream {
+        if self.settings.upstream.is_some() {
             self.queue_event(from, event);
             return;
         }
@@ -165,11 +173,12 @@ impl Core {
             return;
         }
         handled.waiting.push_back(Waiting {
-            from,
-            name: event.name.into(),
+            kind: CallKind::User {
+                name: event.name.into(),
+            },
             data: event.data.reborrow().into_owned(),
             metadata: event.metadata.clone(),
-            reply: event.reply.clone(),
+            reply: Some((from, event.reply.clone())),
         });
         self.call_next(from.session);
     }
@@ -189,11 +198,10 @@ impl Core {
         };
         handled.running = true;
         let ticket = Ticket {
-            from: next.from,
-            reply: Some(next.reply),
+            session: key,
+            reply: next.reply,
         };
-        let kind = CallKind::User { name: next.name };
-        self.call(key, kind, next.data, next.metadata, Some(ticket));
+        self.call(key, next.kind, next.data, next.metadata, Some(ticket));
     }
 
     fn call(
@@ -218,15 +226,18 @@ impl Core {
     }
 
     /// Tells the handler that a session has begun; its other events wait for that.
-    pub(super) fn tell_connected(&mut self, key: Key, link: Key, state: Option<Box<str>>) {
-        if !self.settings.upstream {
+    pub(super) fn tell_connected(&mut self, key: Key, remembered: Remembered) {
+        let Some(told) = self.settings.upstream else {
             return;
-        }
+        };
         if let Some(handled) = self.handled(key) {
-            handled.state = state;
-            handled.running = true;
+            handled.remembered = remembered;
+            handled.running = told.connected;
+            if !told.connected {
+                return;
+            }
             let ticket = Ticket {
-                from: Source { link, session: key },
+                session: key,
                 reply: None,
             };
             let data = Data::Json("{}".into());
@@ -242,7 +253,7 @@ impl Core {
 
     /// Tells the handler that a session is over.
     pub(super) fn tell_disconnected(&mut self, key: Key, reason: &str) {
-        if self.settings.upstream {
+        if self.settings.upstream.is_some_and(|told| told.disconnected) {
             let body = serde_json::json!({ "reason": reason }).to_string();
             let kind = CallKind::Disconnected {
                 reason: reason.into(),
@@ -257,6 +268,62 @@ impl Core {
         }
     }
 
+    /// Tells the handler that a session has become a member of a group, if it wants to know;
+    /// behind the session's events that wait already.
+    pub(super) fn tell_joined(&mut self, key: Key, group: &str) {
+        if self.settings.upstream.is_some_and(|told| told.joined) {
+            self.queue_of_group(key, CallKind::Joined, group);
+        }
+    }
+
+    /// The same of a session that has left a group but goes on.
+    pub(super) fn tell_left(&mut self, key: Key, group: &str) {
+        if self.settings.upstream.is_some_and(|told| told.left) {
+            self.queue_of_group(key, CallKind::Left, group);
+        }
+    }
+
+    fn queue_of_group(&mut self, key: Key, kind: CallKind, group: &str) {
+        let Some(handled) = self.handled(key) else {
+            return;
+        };
+        if handled.waiting.len() >= WAITING_EVENTS_MAX {
+            self.truth.events_unhandled += 1;
+            return;
+        }
+        handled.waiting.push_back(Waiting {
+            kind,
+            data: of_group(group),
+            metadata: Metadata::default(),
+            reply: None,
+        });
+        self.call_next(key);
+    }
+
+    /// Tells the handler that a session that is about to end leaves all its groups.
+    pub(super) fn tell_left_all(&mut self, key: Key) {
+        if !self.settings.upstream.is_some_and(|told| told.left) {
+            return;
+        }
+        let groups: Vec<Rc<str>> = self
+            .sessions
+            .get(key)
+            .map(|session| session.groups.iter())
+            .into_iter()
+            .flatten()
+            .filter_map(|membership| self.groups.name(membership.group).cloned())
+            .collect();
+        for group in groups {
+            self.call(
+                key,
+                CallKind::Left,
+                of_group(&group),
+                Metadata::default(),
+                None,
+            );
+        }
+    }
+
     /// Moves the calls that wait to be made into `calls`.
     pub(crate) fn take_calls(&mut self, calls: &mut Vec<Call>) {
         calls.append(&mut self.calls);
@@ -265,28 +332,27 @@ impl Core {
     /// The handler has answered a call, or failed.
     pub(crate) fn answered(&mut self, ticket: Ticket, answer: Result<Answer, ()>, now: Time) {
         self.now = now;
-        let Ticket { from, reply } = ticket;
-        let Some(handled) = self.handled(from.session) else {
+        let Ticket { session, reply } = ticket;
+        let Some(handled) = self.handled(session) else {
             return;
         };
         handled.running = false;
         match (answer, reply) {
             (Ok(answer), reply) => {
-                if answer.state.is_some() {
-                    handled.state = answer.state;
-                }
-                if let Some(reply) = reply {
+                let dropped = handled.remembered.update(&answer.said);
+                self.truth.cookies_dropped += dropped;
+                if let Some((from, reply)) = reply {
                     self.truth.events_handled += 1;
                     self.executed(from, &reply, answer.data);
                 }
             }
-            (Err(()), Some(reply)) => {
+            (Err(()), Some((from, reply))) => {
                 self.truth.events_failed += 1;
                 self.failed(from, &reply, HANDLER_FAILED);
             }
             (Err(()), None) => self.truth.events_failed += 1,
         }
-        self.call_next(from.session);
+        self.call_next(session);
         self.end_overflowed();
     }
 
@@ -357,6 +423,12 @@ impl Core {
     }
 }
 
+/// The body of an event about a group.
+fn of_group(group: &str) -> Data<'static> {
+    let body = serde_json::json!({ "group": group }).to_string();
+    Data::Json(body.into())
+}
+
 /// Who a call is about; counts the call.
 fn caller(session: &mut Session, hub: Rc<str>) -> Caller {
     let handled = session.handled.get_or_insert_default();
@@ -366,7 +438,7 @@ fn caller(session: &mut Session, hub: Rc<str>) -> Caller {
         hub,
         user: session.user.clone(),
         subprotocol: session.dialect.subprotocol(),
-        state: handled.state.clone(),
+        remembered: handled.remembered.clone(),
         number: handled.calls,
     }
 }

@@ -119,13 +119,13 @@ impl Groups {
         self.hubs.get(hub)?.groups.get(name).copied()
     }
 
-    /// Makes `key` a member; nothing happens when it is one.
-    pub(crate) fn join(&mut self, key: Key, session: &mut Session, name: &str) {
+    /// Makes `key` a member; nothing happens, and `false` comes back, when it is one.
+    pub(crate) fn join(&mut self, key: Key, session: &mut Session, name: &str) -> bool {
         let group = match self.find(session.hub, name) {
             Some(group) => group,
             None => {
                 let Some(state) = self.hubs.get_mut(session.hub) else {
-                    return;
+                    return false;
                 };
                 let name: Rc<str> = name.into();
                 let group = self.groups.insert(Group {
@@ -142,7 +142,7 @@ impl Groups {
             .iter()
             .any(|membership| membership.group == group)
         {
-            return;
+            return false;
         }
         if let Some(state) = self.groups.get_mut(group) {
             session.groups.push(Membership {
@@ -151,6 +151,7 @@ impl Groups {
             });
             state.members.push(key);
         }
+        true
     }
 
     /// Ends the membership of `key` in `group`; whether it was a member.

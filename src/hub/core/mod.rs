@@ -10,6 +10,7 @@
 pub(crate) mod acks;
 pub(crate) mod arena;
 pub(crate) mod connection_faults;
+pub(crate) mod cookies;
 pub(crate) mod events;
 pub(crate) mod groups;
 pub(crate) mod later;
@@ -33,6 +34,7 @@ pub(crate) mod token;
 mod tests;
 
 pub(crate) use arena::Key;
+pub(crate) use cookies::{Remembered, Said};
 pub(crate) use message::{Dialect, RawMode};
 pub(crate) use outbox::{End, Out};
 pub(crate) use permissions::{Action, Permissions};

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::message::{Encoding, Tail};
-use crate::base::{AckId, SequenceId};
+use crate::base::{AckId, SequenceId, Time};
 use crate::hub::frame::{OpCode, write_header};
 use crate::wire::{Ack, AckError, Downstream, json, protobuf};
 
@@ -48,6 +48,16 @@ pub(crate) enum End {
     },
     /// TCP RST.
     Reset,
+}
+
+/// What [`Outbox::drain`] has done.
+pub(crate) struct Drained {
+    /// WebSocket messages written.
+    pub(crate) frames: u64,
+    /// Of these, acks.
+    pub(crate) acks: u64,
+    /// The sequence ids of messages that had expired, ascending; 0 for unnumbered ones.
+    pub(crate) expired: Vec<u64>,
 }
 
 /// Frames waiting for one transport.
@@ -94,9 +104,11 @@ impl Outbox {
         *self = Outbox::new(self.encoding);
     }
 
-    /// Writes waiting frames to `out` until it holds `limit` bytes; returns (frames, acks).
-    pub(crate) fn drain(&mut self, out: &mut Vec<u8>, limit: usize) -> (u64, u64) {
+    /// Writes waiting frames to `out` until it holds `limit` bytes, less the messages whose
+    /// time to live is over at `now`.
+    pub(crate) fn drain(&mut self, out: &mut Vec<u8>, limit: usize, now: Time) -> Drained {
         let (mut frames, mut acks) = (0, 0);
+        let mut expired = Vec::new();
         while out.len() < limit {
             let Some(next) = self.queue.pop_front() else {
                 break;
@@ -105,6 +117,11 @@ impl Outbox {
             match next {
                 Out::Data { sequence_id, tail } => {
                     self.data_bytes -= tail.len();
+                    if tail.expires <= now {
+                        frames -= 1;
+                        expired.push(sequence_id);
+                        continue;
+                    }
                     write_data(out, self.encoding, sequence_id, &tail);
                 }
                 Out::Ack(ack_id) => {
@@ -134,7 +151,11 @@ impl Outbox {
         if self.queue.is_empty() && self.queue.capacity() > KEPT_CAPACITY {
             self.queue = VecDeque::new();
         }
-        (frames, acks)
+        Drained {
+            frames,
+            acks,
+            expired,
+        }
     }
 
     /// Writes a frame in this transport's encoding. Simple clients have no frames but data:
@@ -209,13 +230,12 @@ fn write_late(out: &mut Vec<u8>, opcode: OpCode, encode: impl FnOnce(&mut Vec<u8
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Time;
 
     fn drained(outs: impl IntoIterator<Item = Out>, limit: usize) -> (Vec<u8>, Outbox) {
         let mut outbox = Outbox::default();
         outs.into_iter().for_each(|out| outbox.push(out));
         let mut bytes = Vec::new();
-        outbox.drain(&mut bytes, limit);
+        outbox.drain(&mut bytes, limit, Time::ZERO);
         (bytes, outbox)
     }
 

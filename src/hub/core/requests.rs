@@ -226,8 +226,7 @@ impl Core {
                 self.request_incident(FaultKind::IgnoreLeave, from, Some(group), ack_id, now);
             } else {
                 self.cut_at_leave(from.session, group_key);
-                self.groups
-                    .leave(&mut self.sessions, from.session, group_key);
+                self.leave(from.session, group_key);
             }
         }
         self.succeed(from, ack_id);

@@ -225,7 +225,7 @@ impl Core {
                     .unwrap_or_default(),
             };
             for group in keys {
-                self.groups.leave(&mut self.sessions, key, group);
+                self.leave(key, group);
             }
         }
     }

@@ -8,6 +8,7 @@ use rand::RngExt;
 
 use super::acks::AckMemory;
 use super::arena::Key;
+use super::cookies::Remembered;
 use super::message::{Dialect, Encoding};
 use super::outbox::{End, Out};
 use super::permissions::Permissions;
@@ -23,7 +24,7 @@ pub(crate) struct Identity {
     pub(crate) user: Option<String>,
     pub(crate) permissions: Permissions,
     /// What the connect handler wants to be reminded of.
-    pub(crate) state: Option<Box<str>>,
+    pub(crate) remembered: Remembered,
     /// Groups to join at once; names already checked with [`is_group_name`].
     pub(crate) groups: Vec<String>,
     /// How long each reconnection token is valid.
@@ -63,7 +64,6 @@ impl Core {
         now: Time,
     ) -> Key {
         self.now = now;
-        let state = identity.state;
         self.truth.connections_accepted += 1;
         let hub = self.groups.enter_hub(&identity.hub);
         let encoding = dialect.encoding();
@@ -89,15 +89,15 @@ impl Core {
             token_refresh_at: Time::MAX,
         });
         self.by_id.insert(id, key);
-        for group in &identity.groups {
-            self.join(key, group);
-        }
         let link = self.attach(key, encoding);
         if let Some(session) = self.sessions.get_mut(key) {
             session.link = Some(link);
         }
         self.send_connected(key, link, id, now);
-        self.tell_connected(key, link, state);
+        self.tell_connected(key, identity.remembered);
+        for group in &identity.groups {
+            self.join(key, group);
+        }
         link
     }
 
@@ -150,8 +150,20 @@ impl Core {
 
     /// Makes a session a member of a group.
     pub(crate) fn join(&mut self, key: Key, group: &str) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            self.groups.join(key, session, group);
+        if let Some(session) = self.sessions.get_mut(key)
+            && self.groups.join(key, session, group)
+        {
+            self.tell_joined(key, group);
+        }
+    }
+
+    /// Ends a session's membership in a group.
+    pub(crate) fn leave(&mut self, key: Key, group: Key) {
+        let name = self.groups.name(group).cloned();
+        if self.groups.leave(&mut self.sessions, key, group)
+            && let Some(name) = name
+        {
+            self.tell_left(key, &name);
         }
     }
 
@@ -273,6 +285,7 @@ impl Core {
     /// Whether there was such a session.
     pub(crate) fn remove_session(&mut self, key: Key, reason: &str) -> bool {
         self.cancel_streams(key, self.now);
+        self.tell_left_all(key);
         self.tell_disconnected(key, reason);
         while let Some(membership) = self
             .sessions

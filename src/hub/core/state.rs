@@ -22,7 +22,7 @@ use super::publish_faults::Held;
 use super::streams::Stream;
 use super::token::TokenMint;
 use crate::base::{Seed, Time};
-use crate::hub::config::EventHandler;
+use crate::hub::config::{EventHandler, SystemEvents};
 use crate::hub::faults::{FaultPlan, FaultSpec};
 use crate::hub::truth::Truth;
 
@@ -35,8 +35,8 @@ pub(crate) struct Settings {
     pub(crate) faults: Vec<FaultSpec>,
     pub(crate) recovery_window: Duration,
     pub(crate) handler: EventHandler,
-    /// Events go upstream, not to `handler`.
-    pub(crate) upstream: bool,
+    /// Events go upstream, not to `handler`, and these of the hub's own with them.
+    pub(crate) upstream: Option<SystemEvents>,
     pub(crate) access_key: Option<SecretString>,
     /// The origin of the faults' `at=` times.
     pub(crate) start: Time,
@@ -161,7 +161,7 @@ pub(crate) struct Core {
 pub(crate) struct CoreSettings {
     pub(crate) recovery_window: Duration,
     pub(crate) handler: EventHandler,
-    pub(crate) upstream: bool,
+    pub(crate) upstream: Option<SystemEvents>,
 }
 
 impl Core {
@@ -262,15 +262,39 @@ impl Core {
 
     /// Writes waiting frames of a transport to `out` until it holds `limit` bytes. With an
     /// empty outbox, gives the transport's end if it has one.
-    pub(crate) fn drain(&mut self, link: Key, out: &mut Vec<u8>, limit: usize) -> Option<End> {
+    pub(crate) fn drain(
+        &mut self,
+        link: Key,
+        out: &mut Vec<u8>,
+        limit: usize,
+        now: Time,
+    ) -> Option<End> {
         let link = self.links.get_mut(link)?;
-        if link.stalled_until > self.now && link.end != Some(End::Reset) {
+        if link.stalled_until > now && link.end != Some(End::Reset) {
             return None;
         }
-        let (frames, acks) = link.outbox.drain(out, limit);
-        self.truth.frames_sent += frames;
-        self.truth.acks_sent += acks;
-        (link.outbox.len() == 0).then(|| link.end.clone()).flatten()
+        let drained = link.outbox.drain(out, limit, now);
+        self.truth.frames_sent += drained.frames;
+        self.truth.acks_sent += drained.acks;
+        let end = (link.outbox.len() == 0).then(|| link.end.clone()).flatten();
+        if !drained.expired.is_empty() {
+            let session = link.session;
+            self.forget_expired(session, &drained.expired);
+        }
+        end
+    }
+
+    /// Messages that outlived their time to live in a slow socket's queue: they leave a gap
+    /// in the sequence ids, as documented, and need no sequenceAck.
+    fn forget_expired(&mut self, session: Key, ids: &[u64]) {
+        self.truth.deliveries_expired += ids.len() as u64;
+        let Some(session) = self.sessions.get_mut(session) else {
+            return;
+        };
+        session
+            .unacked
+            .retain(|message| ids.binary_search(&message.sequence_id).is_err());
+        session.unacked_bytes = session.unacked.iter().map(|m| m.tail.len()).sum();
     }
 
     /// Frames that wait for this transport; the shell stops reading from it above a bound.

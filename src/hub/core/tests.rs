@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Core, End, Identity, Key, Permissions, Settings};
 use crate::base::{Seed, Time};
-use crate::hub::config::EventHandler;
+use crate::hub::config::{EventHandler, SystemEvents};
 use crate::hub::core::recovery::RecoveryRefused;
 use crate::wire::{Subprotocol, json};
 
@@ -38,15 +38,15 @@ impl World {
     }
 
     fn with(faults: &[&str], handler: EventHandler) -> Self {
-        Self::made(faults, handler, false)
+        Self::made(faults, handler, None)
     }
 
     /// Events go upstream.
     fn handled() -> Self {
-        Self::made(&[], EventHandler::None, true)
+        Self::made(&[], EventHandler::None, Some(SystemEvents::default()))
     }
 
-    fn made(faults: &[&str], handler: EventHandler, upstream: bool) -> Self {
+    fn made(faults: &[&str], handler: EventHandler, upstream: Option<SystemEvents>) -> Self {
         World {
             core: Core::new(Settings {
                 seed: Seed(7),
@@ -80,7 +80,7 @@ impl World {
             hub: "Chat".into(),
             user: user.map(Into::into),
             permissions,
-            state: None,
+            remembered: crate::hub::core::Remembered::default(),
             groups: Vec::new(),
             token_lifetime: Duration::from_secs(100),
         };
@@ -115,7 +115,7 @@ impl World {
 
     fn read_all(&mut self, link: Key) -> Seen {
         let mut bytes = Vec::new();
-        let end = self.core.drain(link, &mut bytes, usize::MAX);
+        let end = self.core.drain(link, &mut bytes, usize::MAX, self.now);
         let mut frames = Vec::new();
         let mut rest = bytes.as_slice();
         while let [opcode, short, tail @ ..] = rest {

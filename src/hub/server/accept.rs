@@ -17,9 +17,6 @@ use super::handshake::Admission;
 use super::io::Io;
 use super::shell::Shell;
 
-/// A TLS handshake, and each request's head, must be in within this; then the connection
-/// is closed.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that may be busy with HTTP at once; more are closed as they come.
 const HANDSHAKES_MAX: usize = 16_384;
 /// Pause after a failed accept (no descriptors left), so that the loop does not spin.
@@ -59,14 +56,16 @@ async fn welcome(shell: Rc<Shell>, stream: TcpStream, tls: Option<TlsAcceptor>, 
     shell.handshakes.set(shell.handshakes.get() + 1);
     let io = match tls {
         None => Some(Io::Plain(stream)),
-        Some(tls) => match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => Some(Io::Tls(Box::new(stream))),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "TLS handshake failed");
-                None
+        Some(tls) => {
+            match tokio::time::timeout(shell.config.head_timeout, tls.accept(stream)).await {
+                Ok(Ok(stream)) => Some(Io::Tls(Box::new(stream))),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "TLS handshake failed");
+                    None
+                }
+                Err(_) => None,
             }
-            Err(_) => None,
-        },
+        }
     };
     if let Some(io) = io {
         serve_http(shell, io, is_local).await;
@@ -83,7 +82,7 @@ async fn serve_http(shell: Rc<Shell>, io: Io, is_local: bool) {
     let service = service_fn(|request| answer(shell.clone(), request, pending.clone(), is_local));
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(shell.config.head_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();

@@ -118,7 +118,9 @@ async fn admit(shell: &Rc<Shell>, mut candidate: Candidate) -> Result<Candidate,
     if let Candidate::New(new) = &mut candidate {
         new.place = Some(shell.take_place()?);
         new.id = shell.core.borrow_mut().new_id();
-        if let Some(handler) = &shell.upstream {
+        if let Some(handler) = &shell.upstream
+            && shell.config.system_events.connect
+        {
             upstream::ask_connect(handler, new).await?;
         }
         new.settle()?;

@@ -178,7 +178,7 @@ impl Connection {
             Stop::Closed(code) => {
                 let mut core = self.shell.core.borrow_mut();
                 // Answers to what the client asked before it closed still leave.
-                core.drain(self.link, &mut self.unsent, WRITE_BATCH);
+                core.drain(self.link, &mut self.unsent, WRITE_BATCH, now);
                 core.closed(self.link, code, now);
                 match code {
                     Some(code) => write_close(&mut self.unsent, code, ""),
@@ -223,7 +223,7 @@ impl Connection {
             let end = shell
                 .core
                 .borrow_mut()
-                .drain(self.link, &mut batch, WRITE_BATCH);
+                .drain(self.link, &mut batch, WRITE_BATCH, now);
             if batch.is_empty() && end.is_none() {
                 return Writing::Idle;
             }

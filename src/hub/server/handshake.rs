@@ -12,7 +12,9 @@ use super::answer::{Reply, error, typed};
 use super::query::{Query, hub_name};
 use crate::hub::config::HubConfig;
 use crate::hub::core::sessions::is_group_name;
-use crate::hub::core::{Dialect, Identity, Permissions, TOKEN_LIFETIME_MAX, token_lifetime};
+use crate::hub::core::{
+    Dialect, Identity, Permissions, Remembered, TOKEN_LIFETIME_MAX, token_lifetime,
+};
 use crate::wire::Subprotocol;
 
 /// What an accepted request becomes.
@@ -350,7 +352,7 @@ fn identify(
                 hub,
                 user: None,
                 permissions: Permissions::all(),
-                state: None,
+                remembered: Remembered::default(),
                 groups: Vec::new(),
                 token_lifetime: TOKEN_LIFETIME_MAX,
             };
@@ -384,7 +386,7 @@ fn identity(hub: String, claims: Claims) -> Result<Identity, Refusal> {
         hub,
         user: claims.sub,
         permissions: Permissions::from_roles(roles.iter().map(String::as_str)),
-        state: None,
+        remembered: Remembered::default(),
         groups,
         token_lifetime: claims
             .reconnection_ttl

@@ -102,7 +102,7 @@ impl Shell {
             faults: config.faults.clone(),
             recovery_window: config.recovery_window,
             handler: config.event_handler,
-            upstream: upstream.is_some(),
+            upstream: upstream.is_some().then_some(config.system_events),
             access_key: config.access_key.clone(),
             start: config.clock.now(),
         });

@@ -19,6 +19,7 @@ pub(super) use connect::ask_connect;
 
 use crate::base::{Clock, Time};
 use crate::hub::config::{DEVELOPMENT_KEY, HubConfig, HubError};
+use crate::hub::core::Said;
 use crate::hub::core::events::{Answer, Call, CallKind, Caller};
 use crate::wire::{Data, MESSAGE_BYTES_MAX, Metadata};
 
@@ -28,12 +29,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(100);
 const VALIDATION_MAX: Duration = Duration::from_secs(10);
 /// How long a validation holds.
 const VALID_FOR: Duration = Duration::from_secs(60);
-/// Waits before a call is repeated after 408 or 5xx.
-const RETRY_WAITS: [Duration; 3] = [
-    Duration::from_secs(1),
-    Duration::from_secs(3),
-    Duration::from_secs(5),
-];
 /// Calls on their way at once; more wait in a queue of the sessions' own bounds.
 const CALLS_MAX: usize = 256;
 
@@ -49,6 +44,7 @@ pub(crate) struct Upstream {
     /// When each address was validated; as many as there are hub names in the template.
     validated: RefCell<HashMap<String, Time>>,
     calls: tokio::sync::Semaphore,
+    retries: Vec<Duration>,
     failures: Cell<u64>,
 }
 
@@ -87,6 +83,7 @@ impl Upstream {
             origin: format!("localhost:{port}"),
             validated: RefCell::new(HashMap::new()),
             calls: tokio::sync::Semaphore::new(CALLS_MAX),
+            retries: config.handler_retries.clone(),
             failures: Cell::new(0),
         }))
     }
@@ -177,8 +174,11 @@ impl Upstream {
         if let Some(subprotocol) = caller.subprotocol {
             request = request.insert_header(("ce-subprotocol", subprotocol.name()));
         }
-        if let Some(state) = &caller.state {
+        if let Some(state) = &caller.remembered.state {
             request = request.insert_header(("ce-connectionState", &**state));
+        }
+        if let Some(cookies) = caller.remembered.cookies.header() {
+            request = request.insert_header(("cookie", cookies));
         }
         request
     }
@@ -191,7 +191,7 @@ impl Upstream {
     ) -> Result<HandlerReply, String> {
         // The semaphore is never closed.
         let _place = self.calls.acquire().await.map_err(|e| e.to_string())?;
-        let mut waits = RETRY_WAITS.into_iter();
+        let mut waits = self.retries.iter();
         loop {
             let failed = match make().send_body(body.clone()).await {
                 Err(error) => error.to_string(),
@@ -204,7 +204,14 @@ impl Upstream {
                         Some(value.to_owned())
                     };
                     let content_type = text("content-type").unwrap_or_default();
-                    let state = text("ce-connectionState").map(Into::into);
+                    let cookies = response.headers().get_all("set-cookie");
+                    let said = Said {
+                        state: text("ce-connectionState").map(Into::into),
+                        cookies: cookies
+                            .filter_map(|value| value.to_str().ok())
+                            .map(Into::into)
+                            .collect(),
+                    };
                     if !is_trouble {
                         let body = response
                             .body()
@@ -214,7 +221,7 @@ impl Upstream {
                         return Ok(HandlerReply {
                             status: status.as_u16(),
                             content_type,
-                            state,
+                            said,
                             body,
                         });
                     }
@@ -223,7 +230,7 @@ impl Upstream {
             };
             self.failures.set(self.failures.get() + 1);
             match waits.next() {
-                Some(wait) => tokio::time::sleep(wait).await,
+                Some(&wait) => tokio::time::sleep(wait).await,
                 None => return Err(failed),
             }
         }
@@ -234,7 +241,7 @@ impl Upstream {
 struct HandlerReply {
     status: u16,
     content_type: String,
-    state: Option<Box<str>>,
+    said: Said,
     body: Bytes,
 }
 
@@ -246,6 +253,8 @@ pub(super) async fn call(upstream: &Upstream, call: &Call) -> Result<Answer, ()>
     let (kind, event) = match &call.kind {
         CallKind::Connected => ("sys", "connected"),
         CallKind::Disconnected { .. } => ("sys", "disconnected"),
+        CallKind::Joined => ("gp", "joined"),
+        CallKind::Left => ("gp", "left"),
         CallKind::User { name } => ("user", &**name),
     };
     upstream.validate(&call.caller.hub).await.map_err(failed)?;
@@ -267,7 +276,7 @@ pub(super) async fn call(upstream: &Upstream, call: &Call) -> Result<Answer, ()>
     };
     Ok(Answer {
         data,
-        state: reply.state,
+        said: reply.said,
     })
 }
 

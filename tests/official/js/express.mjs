@@ -7,7 +7,7 @@ import { WebPubSubClient } from "@azure/web-pubsub-client";
 import { WebPubSubEventHandler } from "@azure/web-pubsub-express";
 import { check, startHub, stopHub, until } from "./support.mjs";
 
-const seen = { connected: [], disconnected: [], states: [], signatures: [] };
+const seen = { connected: [], disconnected: [], joined: [], left: [], states: [], signatures: [] };
 const handler = new WebPubSubEventHandler("Chat", {
   handleConnect(request, response) {
     if (request.context.userId === "mallory") return response.fail(403, "not you");
@@ -20,6 +20,8 @@ const handler = new WebPubSubEventHandler("Chat", {
   },
   onConnected: (request) => seen.connected.push(request.context),
   onDisconnected: (request) => seen.disconnected.push(request.reason ?? ""),
+  onGroupJoined: (request) => seen.joined.push(request.group),
+  onGroupLeft: (request) => seen.left.push(request.group),
   handleUserEvent(request, response) {
     seen.states.push(request.context.states.count);
     if (request.context.eventName === "bad") return response.fail(400, "bad");
@@ -38,7 +40,7 @@ const server = await new Promise((resolve) => {
   const listening = app.listen(0, "127.0.0.1", () => resolve(listening));
 });
 const upstream = `http://127.0.0.1:${server.address().port}/api/webpubsub/hubs/{hub}/`;
-const hub = await startHub(0, "--upstream", upstream);
+const hub = await startHub(0, "--upstream", upstream, "--system-events", "connect,connected,disconnected,joined,left");
 const service = new WebPubSubServiceClient(hub.connectionString, "Chat", { allowInsecureConnection: true });
 const url = async (userId) => (await service.getClientAccessToken({ userId })).url;
 
@@ -55,6 +57,7 @@ await until(() => seen.connected.length === 1, "the handler hears of the connect
 check(seen.connected[0].userId === "ann@handler", "under the user id that it gave");
 await client.sendToGroup("lobby", "hi", "text");
 await until(() => got.group.length === 1, "in the group and with the role that it gave");
+await until(() => seen.joined.join() === "lobby", "and told that the connection joined it");
 await client.sendEvent("greet", { a: 1 }, "json");
 await client.sendEvent("greet", "text", "text");
 await until(() => got.server.length === 2, "events are answered");
@@ -71,6 +74,7 @@ check(
 await service.closeUserConnections("ann@handler", { reason: "enough" });
 await until(() => seen.disconnected.length === 1, "the handler hears of the end");
 check(seen.disconnected[0] === "enough", "with its reason");
+await until(() => seen.left.join() === "lobby", "and of the group that was left with it");
 await client.stop();
 await stopHub(hub, "SIGTERM");
 server.close();

@@ -147,7 +147,7 @@ fn garbage_and_oversized_frames_come_beside_the_delivery() {
         let (mut world, a, b) = pair(fault);
         world.publish(a, 1, "m1");
         let mut bytes = Vec::new();
-        world.core.drain(b, &mut bytes, usize::MAX);
+        world.core.drain(b, &mut bytes, usize::MAX, world.now);
         let whole = String::from_utf8_lossy(&bytes);
         assert!(whole.contains(r#""data":"m1""#));
         if fault == "garbage" {

@@ -13,7 +13,7 @@ impl World {
             hub: "chat".into(),
             user: None,
             permissions: Permissions::from_roles(roles.iter().copied()),
-            state: None,
+            remembered: crate::hub::core::Remembered::default(),
             groups: vec!["g".into()],
             token_lifetime: crate::hub::core::TOKEN_LIFETIME_MAX,
         };
@@ -24,7 +24,7 @@ impl World {
     /// What a transport wrote, as (opcode, payload).
     fn raw(&mut self, link: Key) -> (Vec<(u8, Vec<u8>)>, Option<End>) {
         let mut bytes = Vec::new();
-        let end = self.core.drain(link, &mut bytes, usize::MAX);
+        let end = self.core.drain(link, &mut bytes, usize::MAX, self.now);
         let (mut frames, mut rest) = (Vec::new(), bytes.as_slice());
         while let [opcode, length, tail @ ..] = rest {
             let (length, tail) = match length {
@@ -320,4 +320,28 @@ fn permissions_can_be_granted_and_taken_back_while_connected() {
     let (listed, more) = world.core.list_group("chat", "g", None, 10);
     assert_eq!((listed.len(), more), (1, false));
     assert!(!world.core.grant("chat", "nobody", Action::Join, None, true));
+}
+
+#[test]
+fn time_to_live_ends_a_wait_in_a_slow_sockets_queue_too() {
+    let mut world = World::new();
+    let publisher = world.client();
+    let slow = world.member();
+    world.read(slow);
+    for (ttl, text) in [(5, "short"), (60, "long"), (5, "short too")] {
+        let frame = format!(
+            r#"{{"type":"sendToGroup","group":"g","ttlSeconds":{ttl},"dataType":"text","data":"{text}"}}"#
+        );
+        world.send(publisher, &frame);
+    }
+    // The socket takes nothing for ten seconds.
+    world.wait(10);
+    assert_eq!(world.data(slow), ["2:long"]);
+    let truth = world.core.truth();
+    assert_eq!(
+        (truth.deliveries_expired, truth.deliveries_numbered),
+        (2, 3)
+    );
+    // What expired waits for no sequenceAck either.
+    assert_eq!(world.core.load().unacked_messages, 1);
 }

@@ -367,7 +367,7 @@ fn hubs_do_not_see_each_other_and_their_names_ignore_case() {
     let a = world.member();
     let mut enter = |hub: &str| {
         let identity = Identity {
-            state: None,
+            remembered: crate::hub::core::Remembered::default(),
             hub: hub.into(),
             user: None,
             permissions: Permissions::all(),

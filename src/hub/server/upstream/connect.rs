@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use super::Upstream;
+use crate::hub::core::Remembered;
 use crate::hub::core::events::Caller;
 use crate::hub::core::sessions::is_group_name;
 use crate::hub::server::handshake::{New, Refusal, refuse};
@@ -38,7 +39,7 @@ pub(in crate::hub::server) async fn ask_connect(
         hub: new.identity.hub.to_ascii_lowercase().into(),
         user: new.identity.user.as_deref().map(Into::into),
         subprotocol: None,
-        state: None,
+        remembered: Remembered::default(),
         number: 0,
     };
     upstream.validate(&caller.hub).await.map_err(failed)?;
@@ -60,7 +61,7 @@ pub(in crate::hub::server) async fn ask_connect(
         }
         status => return Err(failed(format!("it answered {status}"))),
     };
-    new.identity.state = reply.state;
+    new.identity.remembered.update(&reply.said);
     obey(new, said)
 }
 
