@@ -90,6 +90,7 @@ def report_and_metrics(report, page):
         ("delivery", "hubstorm_delivery_latency_seconds"),
         ("recovery", "hubstorm_recovery_duration_seconds"),
         ("reconnect", "hubstorm_reconnect_duration_seconds"),
+        ("reply", "hubstorm_reply_latency_seconds"),
     ]:
         count = report["latency"][kind]["count"]
         check(f"latency.{kind}.count", total(page, f"{name}_count"), count)

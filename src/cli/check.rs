@@ -58,9 +58,13 @@ fn summary(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result<
     )?;
     writeln!(
         out,
-        "  clients    {} in {}; {}",
-        scenario.clients(),
+        "  clients    {} in {}{}; {}",
+        scenario.connections(),
         count(scenario.pools.len(), "pool"),
+        match scenario.clients() - scenario.connections() {
+            0 => String::new(),
+            n => format!(", beside {}", count(n as usize, "server")),
+        },
         count(scenario.groups.len(), "group")
     )?;
     writeln!(

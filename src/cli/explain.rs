@@ -82,7 +82,7 @@ pub fn explain(scenario: &Scenario, out: &mut dyn Write) -> io::Result<()> {
         "  billed       {} messages of 2 KB outbound",
         (sum.wire_bytes / BILLED_BYTES).ceil()
     )?;
-    let memory = BASE_MEMORY + u64::from(scenario.clients()) * CLIENT_MEMORY;
+    let memory = BASE_MEMORY + u64::from(scenario.connections()) * CLIENT_MEMORY;
     writeln!(
         out,
         "  here         {} open files, about {} MiB of memory, and up to {} MiB for the verifier",

@@ -230,10 +230,10 @@ impl Client {
         let Some(plan) = &shared.scenario.pools[self.me.pool].publish else {
             return;
         };
-        let operation = self
-            .me
-            .numbering
-            .operation(&shared, &self.me.groups, plan, intended);
+        let operation =
+            self.me
+                .numbering
+                .operation(&shared, self.me.slot, &self.me.groups, plan, intended);
         let taken = operation.is_some_and(|operation| {
             self.session
                 .request(shared.clock.now(), operation, plan.ack)
@@ -519,6 +519,7 @@ mod tests {
             late_after: scenario.drain,
             exclusive: true,
             groups: vec!["group-0".into()],
+            audiences: Vec::new(),
             slots: vec![verify::SlotPlan::default()],
         };
         let config = SharedConfig {
@@ -528,6 +529,7 @@ mod tests {
             target: Arc::new(target),
             tls: TlsOptions::default(),
             sources: None,
+            directory: Arc::default(),
         };
         Shared::new(config, Shard::new(Arc::new(plan), 0..1)).expect("no TLS files to read")
     }

@@ -29,6 +29,8 @@ pub(super) struct Me {
     pub(super) slot: Slot,
     pub(super) pool: usize,
     pub(super) groups: Vec<GroupId>,
+    /// The address of its own connection, where somebody sends to it.
+    replies: Option<GroupId>,
     pub(super) numbering: Numbering,
     phase: Phase,
     /// First joins not answered yet; `None` until the first connection.
@@ -57,6 +59,7 @@ impl Me {
             slot,
             pool,
             groups,
+            replies: shared.audiences.connection(slot),
             numbering: Numbering::new(&shared.scenario, slot),
             phase: Phase::Disconnected,
             unjoined: None,
@@ -137,10 +140,14 @@ impl Me {
         pool.delivery.bytes += message.data.as_bytes().len() as u64;
         if let Some(identity) = verdict.identity {
             let near = now.as_micros();
-            pool.latency.record(
-                LatencyKind::Delivery,
-                near.saturating_sub(identity.unwrap_intended(near)),
-            );
+            // What a client sent to its own connection is the reply to an event.
+            let reply = identity.publisher == self.slot && self.replies == Some(identity.group);
+            let kind = match reply {
+                true => LatencyKind::Reply,
+                false => LatencyKind::Delivery,
+            };
+            pool.latency
+                .record(kind, near.saturating_sub(identity.unwrap_intended(near)));
         }
     }
 
@@ -270,10 +277,15 @@ impl Me {
         now: Time,
     ) {
         self.first_dial_ends();
-        self.shared
-            .shard
-            .borrow_mut()
-            .connected(self.slot, epoch, connection_id, now);
+        // A server that looks the connection up later than the verifier's stamp must find it.
+        let known = self
+            .shared
+            .directory
+            .enter(self.slot, connection_id)
+            .then(|| self.shared.clock.now());
+        let mut shard = self.shared.shard.borrow_mut();
+        shard.connected(self.slot, epoch, connection_id, known.unwrap_or(now));
+        drop(shard);
         self.set_phase(Phase::Connected);
         self.clients(|clients| {
             clients.connects += 1;

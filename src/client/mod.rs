@@ -8,13 +8,17 @@
 //! mailbox, so what messages asked for leaves in the same write as what frames caused.
 
 pub mod actor;
+mod directory;
 mod events;
 mod faults;
 mod link;
 mod outcomes;
 mod presence;
 mod publish;
+pub mod server;
 pub mod shared;
 
 pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Inject, Publish};
+pub use directory::Directory;
+pub use server::Server;
 pub use shared::{Shared, SharedConfig};

@@ -1,6 +1,6 @@
 //! Answers and outcomes of requests, told to the verifier and the counters.
 
-use crate::base::Time;
+use crate::base::{Slot, Time};
 use crate::metrics::LatencyKind;
 use crate::protocol::{Answer, Operation, Outcome, Session, Settled};
 use crate::verify;
@@ -32,16 +32,12 @@ impl Me {
             // An error leaves it open whether the membership changed.
             Operation::Join(_) | Operation::Leave(_) => {}
             Operation::Send { content, .. } => {
-                let answer = match answer {
-                    Answer::Success => verify::Answer::Success,
-                    Answer::Duplicate => verify::Answer::Duplicate,
-                    Answer::Forbidden => verify::Answer::Forbidden,
-                    Answer::BadRequest => verify::Answer::Refused,
-                    Answer::Error => verify::Answer::Error,
-                };
-                shard.answered(content.stream(self.slot), content.seq, ack_id, answer, now);
+                publish_answered(&mut shard, self.slot, content, ack_id, answer, now);
             }
-            // Events have no receivers to judge by.
+            Operation::Event { content, .. } if content.group != NO_GROUP => {
+                publish_answered(&mut shard, self.slot, content, ack_id, answer, now);
+            }
+            // Events without a reply have no receivers to judge by.
             Operation::Event { .. } => {}
         }
     }
@@ -136,4 +132,22 @@ impl Me {
             verify::Outcome::FireAndForget => pool.publish.unacked += 1,
         }
     }
+}
+
+fn publish_answered(
+    shard: &mut verify::Shard,
+    slot: Slot,
+    content: &Message,
+    ack_id: crate::base::AckId,
+    answer: Answer,
+    now: Time,
+) {
+    let answer = match answer {
+        Answer::Success => verify::Answer::Success,
+        Answer::Duplicate => verify::Answer::Duplicate,
+        Answer::Forbidden => verify::Answer::Forbidden,
+        Answer::BadRequest => verify::Answer::Refused,
+        Answer::Error => verify::Answer::Error,
+    };
+    shard.answered(content.stream(slot), content.seq, ack_id, answer, now);
 }

@@ -60,11 +60,11 @@ impl Numbering {
     }
 
     /// A number from 0 to 1; 0 for clients whose messages leave nothing to chance.
-    fn draw(&mut self) -> f64 {
+    pub(super) fn draw(&mut self) -> f64 {
         self.draws.as_mut().map_or(0.0, Draws::fraction)
     }
 
-    fn next_seq(&mut self, group: GroupId) -> u32 {
+    pub(super) fn next_seq(&mut self, group: GroupId) -> u32 {
         match self.seqs.iter_mut().find(|(known, _)| *known == group) {
             Some((_, seq)) => {
                 *seq += 1;
@@ -81,6 +81,7 @@ impl Numbering {
     pub(super) fn operation(
         &mut self,
         shared: &Shared,
+        slot: Slot,
         joined: &[GroupId],
         plan: &Publish,
         intended: Time,
@@ -107,11 +108,18 @@ impl Numbering {
                 let nth = (self.draw() * groups.len() as f64) as usize;
                 *groups.get(nth.min(groups.len() - 1))?
             }
-            Destination::Event(event) => {
+            Destination::Event { name, reply } => {
+                if *reply {
+                    content.group = shared.audiences.connection(slot).unwrap_or(NO_GROUP);
+                }
                 return Some(Operation::Event {
-                    event: event.as_str().into(),
+                    event: name.as_str().into(),
                     content,
                 });
+            }
+            // Servers publish these, clients never.
+            Destination::Everybody | Destination::User(_) | Destination::Connection(_) => {
+                return None;
             }
         };
         Some(Operation::Send {
@@ -199,6 +207,12 @@ impl Numbering {
                     Operation::Event { event, content } => {
                         let Some(plan) = plan else { return };
                         let identity = self.stamp(shared, slot, content, &transmission, false, now);
+                        if content.group != NO_GROUP {
+                            shared
+                                .shard
+                                .borrow_mut()
+                                .transmitted(&identity, ack_id, now);
+                        }
                         let template = Template {
                             size: content.size as usize,
                             ..plan.payload

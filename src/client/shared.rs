@@ -9,12 +9,14 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use secrecy::SecretString;
 
+use super::directory::Directory;
 use crate::base::{Clock, GroupId, Seed, Slot, Time};
 use crate::metrics::Snapshot;
 use crate::protocol::SessionConfig;
-use crate::scenario::Scenario;
+use crate::scenario::{Audiences, Scenario};
 use crate::transport::{
-    ClientIdentity, Dialer, ReadBuffer, SourceAddresses, Target, TlsError, TlsOptions,
+    ClientIdentity, Dialer, ReadBuffer, ServiceClient, SourceAddresses, Target, TlsError,
+    TlsOptions,
 };
 use crate::verify::Shard;
 use crate::wire::Subprotocol;
@@ -39,6 +41,8 @@ pub struct SharedConfig {
     pub tls: TlsOptions,
     /// Where to connect from; the kernel's choice when there is none.
     pub sources: Option<Arc<SourceAddresses>>,
+    /// Which connections there are, for servers that send to them.
+    pub directory: Arc<Directory>,
 }
 
 /// What the clients of one arbiter share.
@@ -46,10 +50,15 @@ pub struct Shared {
     pub(crate) clock: Clock,
     pub(crate) scenario: Arc<Scenario>,
     pub(super) run: u32,
-    target: Arc<Target>,
+    pub(super) target: Arc<Target>,
     pub(super) sources: Option<Arc<SourceAddresses>>,
     pub(super) dialer: Dialer,
     pub(super) read: RefCell<ReadBuffer>,
+    /// Sends for servers; only where there are any.
+    pub(super) service: Option<ServiceClient>,
+    /// To whom server messages go.
+    pub(super) audiences: Audiences,
+    pub(super) directory: Arc<Directory>,
     /// The verifier of this arbiter's receivers and publishers.
     pub(crate) shard: RefCell<Shard>,
     /// Totals since the start.
@@ -129,6 +138,12 @@ impl Shared {
             target: config.target,
             sources: config.sources,
             dialer: Dialer::new(&config.tls)?,
+            service: match scenario.pools.iter().any(|pool| pool.server) {
+                true => Some(ServiceClient::new(&config.tls)?),
+                false => None,
+            },
+            audiences: Audiences::of(&scenario),
+            directory: config.directory,
             read: RefCell::new(ReadBuffer::new()),
             shard: RefCell::new(shard),
             stats: RefCell::new(Snapshot::new(scenario.pools.len())),

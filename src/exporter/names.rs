@@ -57,6 +57,7 @@ metrics! {
     BUILD_INFO: GAUGE "hubstorm_build_info" ["version"] "Always 1; names the build.";
     RUN_INFO: GAUGE "hubstorm_run_info" ["run_id", "scenario", "seed"] "Always 1; names the run.";
     // Beside the contract.
+    REPLY_LATENCY: HISTOGRAM "hubstorm_reply_latency_seconds" ["pool"] "From the intended time of an event to its reply.";
     CLIENTS_PLANNED: GAUGE "hubstorm_clients_planned" ["pool"] "Clients the scenario asks for.";
     RECONNECT_DURATION: HISTOGRAM "hubstorm_reconnect_duration_seconds" ["pool"] "From the loss of a transport to the last rejoin on a new connection.";
     PUBLISHES_ATTEMPTED: COUNTER "hubstorm_publishes_attempted_total" ["pool"] "Intended sends that came due and were taken up.";

@@ -70,7 +70,12 @@ impl ExporterState {
             pools: scenario
                 .pools
                 .iter()
-                .map(|pool| (pool.name.clone(), pool.clients))
+                .map(|pool| {
+                    (
+                        pool.name.clone(),
+                        if pool.server { 0 } else { pool.clients },
+                    )
+                })
                 .collect(),
             snapshot: Snapshot::new(scenario.pools.len()),
             delivery: Delivery::default(),
@@ -303,6 +308,7 @@ fn pool_families(page: &mut Page, pool: &str, stats: &PoolStats) {
         (names::DELIVERY_LATENCY, LatencyKind::Delivery),
         (names::RECOVERY_DURATION, LatencyKind::Recovery),
         (names::RECONNECT_DURATION, LatencyKind::Reconnect),
+        (names::REPLY_LATENCY, LatencyKind::Reply),
     ] {
         page.observe(metric, &[pool], latency.get(kind));
     }

@@ -1,6 +1,5 @@
 //! The actor that starts, drives and ends the clients of one arbiter.
 
-use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,21 +9,22 @@ use std::time::Duration;
 use actix::dev::SendError;
 use actix::fut::ActorFutureExt;
 use actix::{
-    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message, Recipient,
-    ResponseActFuture, WrapFuture,
+    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, ResponseActFuture,
+    WrapFuture,
 };
+use rustc_hash::FxHashMap;
 use tokio::time::Sleep;
 
 use crate::base::{Slot, Time};
-use crate::chaos::Plan;
-use crate::client::{
-    Abandon, Churn, Client, Depart, Goodbye, Inject, Publish, Shared, SharedConfig,
-};
-use crate::metrics::{Snapshot, latency};
+use crate::client::{Abandon, Churn, Client, Depart, Goodbye, Inject, Publish, Server, Shared};
+use crate::metrics::latency;
 use crate::scenario::ChaosKind;
-use crate::verify::{self, Facts, Progress, Shard, ShardOutcome};
+use crate::verify::{Facts, Shard};
 
 use super::agenda::{Agenda, Due, connects};
+use super::messages::{
+    Begin, Conclude, Concluded, FleetConfig, Report, Settle, ShareFacts, StartLoad, StopLoad,
+};
 
 /// First dials under way in one arbiter; the rest wait their turn.
 const CONNECTING_MAX: u32 = 200;
@@ -39,97 +39,13 @@ const SNAPSHOT_EVERY: u32 = 4;
 /// How often the event loop's lag is measured.
 const LAG_EVERY: Duration = Duration::from_millis(10);
 
-/// What a fleet needs to know. `Send`: made by the coordinator's thread.
-#[derive(Clone, Debug)]
-pub struct FleetConfig {
-    /// What all its clients share.
-    pub shared: SharedConfig,
-    /// Which fleet.
-    pub index: usize,
-    /// Its clients.
-    pub slots: Range<u32>,
-    /// The faults of the whole run.
-    pub plan: Arc<Plan>,
-    /// What the verifier knows of the run.
-    pub verify: Arc<verify::Plan>,
-    /// Who gets the reports.
-    pub reports: Recipient<Report>,
-}
-
-/// Where things stand in one fleet.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Report {
-    /// Which fleet.
-    pub fleet: usize,
-    /// Clients connected, and members of their groups, for the first time.
-    pub ready: u32,
-    /// Clients that ever had a connection.
-    pub ever_connected: u32,
-    /// Visitors among them that have gone again, as planned.
-    pub departed: u32,
-    /// Clients connected now.
-    pub connected: u64,
-    /// Publishes without an outcome.
-    pub outstanding: u64,
-    /// Client actors that ended in a panic.
-    pub panicked: u32,
-    /// What the verifier has seen so far.
-    pub progress: Progress,
-    /// What publishers did since the last report, for the other fleets' verifiers.
-    pub facts: Option<Arc<Facts>>,
-    /// Totals, once a second.
-    pub snapshot: Option<Box<Snapshot>>,
-    /// Things worth telling.
-    pub notes: Vec<String>,
-}
-
-/// Start connecting.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Begin;
-
-/// Start publishing and breaking at this time.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct StartLoad(pub Time);
-
-/// Publish and break no more; faults at work go on to their end.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct StopLoad;
-
-/// Publisher facts of another fleet.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub struct ShareFacts(pub Arc<Facts>);
-
-/// Publish and break no more, give every publish its outcome, and hand out the last facts.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Option<Arc<Facts>>")]
-pub struct Settle;
-
-/// Judge, say goodbye, and end.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Box<Concluded>")]
-pub struct Conclude;
-
-/// What a fleet ends with.
-#[derive(Debug)]
-pub struct Concluded {
-    /// The verifier's books.
-    pub outcome: ShardOutcome,
-    /// The last totals.
-    pub snapshot: Snapshot,
-    /// Client actors that ended in a panic.
-    pub panicked: u32,
-}
-
 /// The clients of one arbiter.
 pub struct Fleet {
     config: FleetConfig,
     shared: Rc<Shared>,
     clients: Vec<Option<Addr<Client>>>,
+    /// The application servers among the slots.
+    servers: FxHashMap<u32, Addr<Server>>,
     begun: Option<Time>,
     /// Due connects, soonest last.
     connects: Vec<(Duration, Slot)>,
@@ -150,6 +66,7 @@ impl Fleet {
         connects.reverse();
         Ok(Fleet {
             clients: vec![None; config.slots.len()],
+            servers: FxHashMap::default(),
             begun: None,
             connects,
             agenda: Agenda::default(),
@@ -229,15 +146,28 @@ impl Fleet {
         }
     }
 
+    /// Starts the application servers: they have nothing to connect.
+    fn start_servers(&mut self) {
+        let scenario = self.shared.scenario.clone();
+        let ours = &self.config.slots;
+        for pool in scenario.pools.iter().filter(|pool| pool.server) {
+            for slot in pool.slots().start.max(ours.start)..pool.slots().end.min(ours.end) {
+                let server = Server::new(self.shared.clone(), Slot(slot)).start();
+                self.servers.insert(slot, server);
+            }
+        }
+    }
+
     fn start(&mut self, slot: Slot) {
         let client = Client::new(self.shared.clone(), slot).start();
         self.clients[(slot.0 - self.config.slots.start) as usize] = Some(client);
     }
 
     fn publish(&self, slot: Slot, intended: Time) {
-        let sent = match self.client(slot) {
-            Some(client) => client.try_send(Publish { intended }),
-            None => Err(SendError::Closed(Publish { intended })),
+        let sent = match (self.client(slot), self.servers.get(&slot.0)) {
+            (Some(client), _) => client.try_send(Publish { intended }),
+            (None, Some(server)) => server.try_send(Publish { intended }),
+            (None, None) => Err(SendError::Closed(Publish { intended })),
         };
         if sent.is_err() {
             // Counted where the client would have counted it: never sent, so failed.
@@ -337,6 +267,7 @@ impl Handler<Begin> for Fleet {
     type Result = ();
 
     fn handle(&mut self, _: Begin, _: &mut Self::Context) {
+        self.start_servers();
         self.begun = Some(self.now());
     }
 }
@@ -384,15 +315,16 @@ impl Handler<Settle> for Fleet {
 
     fn handle(&mut self, _: Settle, _: &mut Self::Context) -> Self::Result {
         self.stop_load();
-        let abandon: Vec<_> = self
-            .clients
-            .iter()
-            .flatten()
-            .map(|client| client.send(Abandon))
-            .collect();
-        // A client that is gone has settled everything, or has panicked and is counted.
+        let clients = self.clients.iter().flatten();
+        let clients: Vec<_> = clients.map(|client| client.send(Abandon)).collect();
+        let servers = self.servers.values();
+        let servers: Vec<_> = servers.map(|server| server.send(Abandon)).collect();
+        // What is gone has settled everything, or has panicked and is counted.
         let settled = async move {
-            for abandoned in abandon {
+            for abandoned in clients {
+                let _ = abandoned.await;
+            }
+            for abandoned in servers {
                 let _ = abandoned.await;
             }
         };
@@ -416,6 +348,10 @@ impl Handler<Conclude> for Fleet {
         // Judged before anybody leaves: memberships last to the end of the drain.
         let outcome = self.shared.shard.borrow_mut().finish(now);
         let snapshot = self.shared.stats.borrow().clone();
+        // Servers say no goodbye to anybody.
+        self.servers.values().for_each(|server| {
+            let _ = server.try_send(Goodbye);
+        });
         let goodbyes: Vec<_> = self
             .clients
             .iter()

@@ -14,7 +14,11 @@ use crate::scenario::{Pool, Scenario};
 /// The connects of these slots, but for visitors', in the order in which they are due, from the start.
 pub(super) fn connects(scenario: &Scenario, slots: &Range<u32>) -> Vec<(Duration, Slot)> {
     let mut connects = Vec::new();
-    for pool in scenario.pools.iter().filter(|pool| pool.sessions.is_none()) {
+    for pool in scenario
+        .pools
+        .iter()
+        .filter(|pool| pool.sessions.is_none() && !pool.server)
+    {
         let period = pool
             .connect
             .and_then(|rate| rate.period())

@@ -3,11 +3,14 @@
 //! One [`Fleet`] actor per arbiter. It plans nothing: connects, publishes and faults are
 //! pure functions of seed and scenario, of which it takes those of its own slots. It knows
 //! the coordinator only as somebody who wants [`Report`]s.
-//! Read [`agenda`] for what is due when, [`actor`] for the life of a fleet.
+//! Read [`agenda`] for what is due when, [`actor`] for the life of a fleet, [`messages`] for
+//! what it is told.
 
 pub mod actor;
 mod agenda;
+pub mod messages;
 
-pub use actor::{
-    Begin, Conclude, Concluded, Fleet, FleetConfig, Report, Settle, ShareFacts, StartLoad, StopLoad,
+pub use actor::Fleet;
+pub use messages::{
+    Begin, Conclude, Concluded, FleetConfig, Report, Settle, ShareFacts, StartLoad, StopLoad,
 };

@@ -5,7 +5,7 @@
 
 use rlimit::Resource;
 
-use crate::scenario::{ChaosEntry, Scenario, TargetSpec};
+use crate::scenario::{ChaosEntry, REQUESTS_PER_SERVER, Scenario, TargetSpec};
 
 /// Files open besides sockets: logs, results, runtimes, epoll, the metrics endpoint.
 const FDS_BASE: u64 = 128;
@@ -45,7 +45,9 @@ pub fn needed_fds(scenario: &Scenario) -> u64 {
         TargetSpec::Embedded { .. } => 2,
         _ => 1,
     };
-    let sockets = u64::from(scenario.clients()) * ends;
+    let servers = scenario.clients() - scenario.connections();
+    let requests = u64::from(servers) * REQUESTS_PER_SERVER as u64;
+    let sockets = (u64::from(scenario.connections()) + requests) * ends;
     let hits = |entry: &ChaosEntry| {
         let all = scenario
             .candidates(entry)

@@ -67,7 +67,7 @@ pub struct Truth {
     pub forbidden: u64,
     /// Requests refused with `BadRequest` for a bad name.
     pub bad_requests: u64,
-    /// Events and invocations that the handler upstream took.
+    /// Events and invocations that a handler took, the built-in echo included.
     pub events_handled: u64,
     /// Calls upstream that failed.
     pub events_failed: u64,

@@ -37,7 +37,7 @@ pub fn offered(scenario: &Scenario) -> Offered {
             let there = present(pool, middle);
             let per_s = there * publish.rate.as_per_second();
             sum.publishes_per_s += per_s;
-            sum.deliveries_per_s += deliveries(pool, publish, there, &members);
+            sum.deliveries_per_s += deliveries(scenario, pool, publish, middle, &members);
             let lasts = stop(publish, scenario.duration).saturating_sub(publish.start);
             total += per_s * passed(&publish.profile, lasts.as_secs_f64());
         }
@@ -76,7 +76,7 @@ pub fn offered_at(scenario: &Scenario, at: Duration) -> OfferedAt {
         let factor = factor(&publish.profile, (at - publish.start).as_secs_f64());
         let there = present(pool, at);
         let published = there * publish.rate.as_per_second() * factor;
-        let delivered = deliveries(pool, publish, there, &members) * factor;
+        let delivered = deliveries(scenario, pool, publish, at, &members) * factor;
         let size = publish.sizes.mean(publish.payload.size);
         sum.publishes_per_s += published;
         sum.deliveries_per_s += delivered;
@@ -99,8 +99,15 @@ fn members(scenario: &Scenario, at: Duration) -> Vec<f64> {
     members
 }
 
-/// Deliveries per second of the publishes of those clients of a pool that are `there`.
-fn deliveries(pool: &Pool, publish: &Publish, there: f64, members: &[f64]) -> f64 {
+/// Deliveries per second of the publishes of those clients of a pool that are there `at`.
+fn deliveries(
+    scenario: &Scenario,
+    pool: &Pool,
+    publish: &Publish,
+    at: Duration,
+    members: &[f64],
+) -> f64 {
+    let there = present(pool, at);
     let rate = publish.rate.as_per_second();
     let spared = f64::from(u8::from(publish.no_echo));
     let share = there / f64::from(pool.clients.max(1));
@@ -111,7 +118,16 @@ fn deliveries(pool: &Pool, publish: &Publish, there: f64, members: &[f64]) -> f6
         members[group.index()] * there - echoes
     };
     match &publish.to {
-        Destination::Event(_) => 0.0,
+        Destination::Event { reply: false, .. } => 0.0,
+        Destination::Event { reply: true, .. } | Destination::Connection(_) => rate * there,
+        Destination::User(of) => {
+            let of = &scenario.pools[*of];
+            rate * there * f64::from(of.connections_per_user.min(of.clients))
+        }
+        Destination::Everybody => {
+            let clients = scenario.pools.iter().filter(|pool| !pool.server);
+            rate * there * clients.map(|pool| present(pool, at)).sum::<f64>()
+        }
         Destination::Group(group) => rate * to(*group),
         Destination::Random(groups) => {
             let each = rate / groups.len() as f64;

@@ -24,16 +24,19 @@ pub enum LatencyKind {
     /// From the loss of a transport to the `connected` frame of the new connection and the
     /// answer to its last rejoin.
     Reconnect,
+    /// From the intended time of an event to its reply.
+    Reply,
 }
 
 impl LatencyKind {
     /// All kinds, in the order of reports.
-    pub const ALL: [LatencyKind; 5] = [
+    pub const ALL: [LatencyKind; 6] = [
         LatencyKind::Connect,
         LatencyKind::Ack,
         LatencyKind::Delivery,
         LatencyKind::Recovery,
         LatencyKind::Reconnect,
+        LatencyKind::Reply,
     ];
 
     /// The name in reports and thresholds.
@@ -44,6 +47,7 @@ impl LatencyKind {
             LatencyKind::Delivery => "delivery",
             LatencyKind::Recovery => "recovery",
             LatencyKind::Reconnect => "reconnect",
+            LatencyKind::Reply => "reply",
         }
     }
 }

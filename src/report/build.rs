@@ -61,7 +61,7 @@ impl Results {
             reasons: Vec::new(),
             thresholds: Vec::new(),
             clients: Clients {
-                planned: scenario.clients().into(),
+                planned: scenario.connections().into(),
                 connected_peak: facts.connected_peak,
                 counts: total.clients,
             },
@@ -112,7 +112,7 @@ fn pools(scenario: &Scenario, snapshot: &Snapshot) -> Vec<PoolResult> {
         .map(|(pool, stats)| PoolResult {
             name: pool.name.clone(),
             clients: PoolClients {
-                planned: pool.clients.into(),
+                planned: if pool.server { 0 } else { pool.clients.into() },
                 counts: stats.clients,
             },
             publish: Publishes {

@@ -92,6 +92,9 @@ pub struct LatencyTable {
     pub recovery: LatencySummary,
     /// See [`LatencyKind::Reconnect`].
     pub reconnect: LatencySummary,
+    /// See [`LatencyKind::Reply`]; reports of before it have none.
+    #[serde(default)]
+    pub reply: LatencySummary,
 }
 
 impl LatencyTable {
@@ -104,6 +107,7 @@ impl LatencyTable {
             delivery: of(LatencyKind::Delivery),
             recovery: of(LatencyKind::Recovery),
             reconnect: of(LatencyKind::Reconnect),
+            reply: of(LatencyKind::Reply),
         }
     }
 
@@ -115,6 +119,7 @@ impl LatencyTable {
             LatencyKind::Delivery => &self.delivery,
             LatencyKind::Recovery => &self.recovery,
             LatencyKind::Reconnect => &self.reconnect,
+            LatencyKind::Reply => &self.reply,
         }
     }
 }

@@ -11,8 +11,8 @@ use secrecy::SecretString;
 use crate::base::Clock;
 use crate::base::Slot;
 use crate::chaos;
-use crate::client::SharedConfig;
 use crate::client::shared::user_id;
+use crate::client::{Directory, SharedConfig};
 use crate::exporter::ExporterState;
 use crate::exporter::{self, MetricsServer};
 use crate::generator::{self, GeneratorFacts};
@@ -154,6 +154,7 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
             target: Arc::new(target),
             tls: options.tls.clone(),
             sources: options.sources.clone().map(Arc::new),
+            directory: Arc::new(Directory::new(&scenario)),
         },
         plan,
         verify,
@@ -291,17 +292,21 @@ fn verify_plan(
     exclusive: bool,
 ) -> verify::Plan {
     let mut slots = Vec::with_capacity(scenario.clients() as usize);
+    let audiences = scenario::Audiences::of(scenario);
     for pool in &scenario.pools {
-        let publish = pool
-            .publish
-            .as_ref()
-            .filter(|publish| !matches!(publish.to, Destination::Event(_)));
+        let owed = |to: &Destination| !matches!(to, Destination::Event { reply: false, .. });
+        let publish = pool.publish.as_ref().filter(|publish| owed(&publish.to));
+        let event = |to: &Destination| matches!(to, Destination::Event { .. });
         for slot in pool.slots() {
             slots.push(verify::SlotPlan {
-                user_id: (target.mints_tokens() && pool.client.user_ids)
+                user_id: (target.mints_tokens() && pool.client.user_ids && !pool.server)
                     .then(|| user_id(scenario.user_of(Slot(slot))).into()),
                 reliable: pool.protocol.is_reliable(),
-                no_echo: publish.is_some_and(|publish| publish.no_echo),
+                no_echo: publish.is_some_and(|publish| publish.no_echo && !event(&publish.to)),
+                hears: match pool.server {
+                    true => Vec::new(),
+                    false => audiences.heard_by(Slot(slot)),
+                },
                 data_type: publish.map(|publish| publish.payload.data_type),
                 withholds_acks: false,
             });
@@ -327,6 +332,7 @@ fn verify_plan(
             .iter()
             .map(|name| name.as_str().into())
             .collect(),
+        audiences: audiences.names().into_iter().map(Into::into).collect(),
         slots,
     }
 }

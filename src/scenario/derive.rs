@@ -22,7 +22,8 @@ impl Scenario {
     }
 
     /// The slots that a fault may hit, as ranges in ascending order: those of its pool, else
-    /// all; kinds about recovery only those whose sessions can be recovered; `hub_restart` none.
+    /// all
+    /// but servers; kinds about recovery only those whose sessions can be recovered; `hub_restart` none.
     pub fn candidates(&self, entry: &ChaosEntry) -> Vec<Range<u32>> {
         let reliable_only = entry.kind.needs_recovery();
         self.pools
@@ -30,6 +31,7 @@ impl Scenario {
             .enumerate()
             .filter(|(at, pool)| {
                 entry.kind != ChaosKind::HubRestart
+                    && !pool.server
                     && entry.pool.is_none_or(|wanted| wanted == *at)
                     && (!reliable_only || pool.protocol.is_reliable())
             })

@@ -5,6 +5,7 @@
 //! collects mistakes, `resolve` knows the format. Imports `base`, `wire`, `payload`, and the
 //! vocabulary of `verify` and of `protocol`; never `chaos`, `load` or anything live.
 
+pub mod audience;
 pub mod derive;
 pub mod diagnostic;
 pub mod file;
@@ -15,12 +16,13 @@ pub mod reference;
 mod resolve;
 pub mod yaml;
 
+pub use audience::Audiences;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use file::{load, parse};
 pub use model::{
     Arrivals, ChaosEntry, ChaosKind, Churn, ClientSpec, Comparison, Destination, Effect,
-    GroupChoice, Mode, Pool, Profile, Promise, Publish, Scenario, Sessions, Share, Sizes, Spread,
-    Stage, Stay, TargetSpec, Threshold, Timing, Unit,
+    GroupChoice, Mode, Pool, Profile, Promise, Publish, REQUESTS_PER_SERVER, Scenario, Sessions,
+    Share, Sizes, Spread, Stage, Stay, TargetSpec, Threshold, Timing, Unit,
 };
 pub use read::env::Env;
 pub use read::overrides::Overrides;

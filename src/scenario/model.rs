@@ -18,7 +18,7 @@ pub use crate::verify::{Mode, Promise};
 pub use chaos::{ChaosEntry, ChaosKind, Effect, Share, Timing};
 pub use client::ClientSpec;
 pub use groups::{Churn, GroupChoice, Sessions, Spread, Stay};
-pub use publish::{Arrivals, Destination, Profile, Publish, Sizes, Stage};
+pub use publish::{Arrivals, Destination, Profile, Publish, REQUESTS_PER_SERVER, Sizes, Stage};
 
 /// What a run shall do. Immutable; plans are pure functions of it.
 #[derive(Clone, Debug)]
@@ -52,9 +52,15 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// How many clients all pools have together.
+    /// How many slots all pools have together: clients, and servers.
     pub fn clients(&self) -> u32 {
         self.pools.iter().map(|pool| pool.clients).sum()
+    }
+
+    /// How many of them hold a connection: all but servers.
+    pub fn connections(&self) -> u32 {
+        let clients = self.pools.iter().filter(|pool| !pool.server);
+        clients.map(|pool| pool.clients).sum()
     }
 
     /// The first slot of the user that a slot belongs to, which names the user.
@@ -66,7 +72,7 @@ impl Scenario {
 
     /// How many clients connect before the load and stay.
     pub fn residents(&self) -> u32 {
-        let resident = |pool: &&Pool| pool.sessions.is_none();
+        let resident = |pool: &&Pool| pool.sessions.is_none() && !pool.server;
         let residents = self.pools.iter().filter(resident);
         residents.map(|pool| pool.clients).sum()
     }
@@ -121,6 +127,9 @@ pub struct Pool {
     pub first_slot: u32,
     /// How many.
     pub clients: u32,
+    /// They are application servers: they hold no connection, and publish over the service
+    /// API. What follows of connections and groups means nothing for them.
+    pub server: bool,
     /// The subprotocol they offer.
     pub protocol: Subprotocol,
     /// How fast they connect; `None`: as fast as the target takes them.

@@ -100,6 +100,8 @@ const CHURN: &[&str] = &["pools.a.churn={every: 30s, away: 2s}"];
 const RETRY: &[&str] = &["pools.a.client.retry={attempts: 3}"];
 const RECONNECT: &[&str] = &["pools.a.client.reconnect={mode: exponential}"];
 const RECEIPTS: &[&str] = &["pools.a.client.sequence_ack={interval: 1s}"];
+const SERVERS: &[&str] = &["pools.a={servers: 1, publish: {rate: 1/s, to: {user: b}}}"];
+const TO_CONNECTION: &[&str] = &["pools.a={servers: 1, publish: {rate: 1/s, to: {connection: b}}}"];
 const ENDPOINT: &[&str] = &["target={endpoint: 'http://127.0.0.1:8080'}"];
 
 /// The table, in the order of the page.
@@ -125,6 +127,7 @@ pub const KEYS: &[Key] = &[
     key("pools", Form::Names, "The clients, by pools that do the same.", "{a: {clients: 10}}", &[]),
     key("pools.*", Form::Map, "One pool.", "{clients: 10}", &[]),
     key("pools.*.clients", Form::Whole, "How many. Of visitors (`sessions`) left out: as many as come.", "100", &[]),
+    key("pools.*.servers", Form::Whole, "Instead of `clients`: application servers, which hold no connection and publish over the service API. `--scale` changes their rate, not their number.", "1", SERVERS),
     key("pools.*.protocol", Form::One(&["json.reliable", "json", "protobuf.reliable", "protobuf"]), "Left out: json.reliable.", "json", &[]),
     key("pools.*.connect", Form::Rate, "How fast the pool connects. Left out: as fast as the target takes them.", "50/s", &[]),
     key("pools.*.connections_per_user", Form::Whole, "Connections of one user, in slot order. Left out: 1.", "3", &[]),
@@ -203,8 +206,11 @@ pub const KEYS: &[Key] = &[
     key("pools.*.publish.stop", Form::Duration, "When it stops. Left out: with the load.", "15s", &[]),
     key("pools.*.publish.next", Form::One(&["by_schedule", "after_ack"]), "`after_ack`: a closed loop; the report says so. Left out: by_schedule.", "after_ack", &["pools.a.publish.rate="]),
     key("pools.*.publish.pause", Form::Duration, "Of a closed loop: between an ack and the next message.", "100ms", CLOSED),
-    key("pools.*.publish.to", Form::ValueOrMap, "`joined` (left out): each of its own groups in turn; `random`: any of them, or of all; a group's name; `{event: NAME}`.", "random", &[]),
+    key("pools.*.publish.to", Form::ValueOrMap, "`joined` (left out): each of its own groups in turn; `random`: any of them, or of all; a group's name; `{event: NAME}`. Of servers: `everybody`, `random`, a group's name, `{user: POOL}` or `{connection: POOL}`.", "random", &[]),
     key("pools.*.publish.to.event", Form::Text, "An event for the hub's upstream.", "heartbeat", &["pools.a.publish.to={event: x}"]),
+    key("pools.*.publish.to.reply", Form::One(&["none", "echo"]), "`echo`: the event's handler gives the data back; the reply is owed, judged, and measured. Left out: none.", "echo", &["pools.a.publish.to={event: x}"]),
+    key("pools.*.publish.to.user", Form::Text, "Of servers: a user of this pool, drawn each time.", "b", SERVERS),
+    key("pools.*.publish.to.connection", Form::Text, "Of servers: a connection of this pool, drawn each time.", "b", TO_CONNECTION),
     key("pools.*.publish.payload", Form::Map, "The data of each message.", "{type: json, size: 128B}", &[]),
     key("pools.*.publish.payload.type", Form::One(&["text", "json", "binary", "protobuf"]), "Left out: json.", "text", &[]),
     key("pools.*.publish.payload.size", Form::ValueOrMap, "Bytes of data, `{min, max}` or `{lognormal: {median, p99}}`. Left out: 128B.", "2KiB", &[]),

@@ -43,7 +43,7 @@ fn write(scenario: &Scenario, out: &mut String) -> fmt::Result {
     target(&scenario.target, out)?;
     writeln!(out, "pools:")?;
     for one in &scenario.pools {
-        pool(one, &scenario.groups, out)?;
+        pool(one, scenario, out)?;
     }
     if !scenario.chaos.is_empty() {
         writeln!(out, "chaos:")?;
@@ -142,8 +142,12 @@ fn without_user(url: &str) -> String {
     }
 }
 
-fn pool(pool: &Pool, groups: &[String], out: &mut String) -> fmt::Result {
+fn pool(pool: &Pool, scenario: &Scenario, out: &mut String) -> fmt::Result {
     writeln!(out, "  {}:", quoted(&pool.name))?;
+    if pool.server {
+        writeln!(out, "    servers: {}", pool.clients)?;
+        return self::publish::publish(pool, scenario, out);
+    }
     writeln!(out, "    clients: {}", pool.clients)?;
     writeln!(out, "    protocol: {}", pool.protocol)?;
     if let Some(rate) = pool.connect {
@@ -172,15 +176,13 @@ fn pool(pool: &Pool, groups: &[String], out: &mut String) -> fmt::Result {
         writeln!(out, "    sessions: {{arrive: {arrive}, stay: {stay}}}")?;
     }
     if !pool.groups.groups.is_empty() {
-        choice(&pool.groups, groups, out)?;
+        choice(&pool.groups, &scenario.groups, out)?;
     }
     if let Some(churn) = &pool.churn {
         let (every, away) = (format_duration(churn.every), format_duration(churn.away));
         writeln!(out, "    churn: {{every: {every}, away: {away}}}")?;
     }
-    if let Some(publish) = &pool.publish {
-        self::publish::publish(publish, groups, out)?;
-    }
+    self::publish::publish(pool, scenario, out)?;
     client::client(&pool.client, out)
 }
 

@@ -23,6 +23,9 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// The version of the service API that is spoken. Source: protocol 7.3.
+const API_VERSION: &str = "2024-12-01";
+
 /// The longest hub name. Source: service SDKs.
 const HUB_NAME_MAX: usize = 128;
 
@@ -258,6 +261,32 @@ impl Target {
                 format!("{}?access_token={}", plain(), token.expose_secret()).into()
             }
         }
+    }
+
+    /// The URL of a POST to the service API below `/api/hubs/HUB`, and the token for it,
+    /// valid from `unix_now` for a minute. Parts of `path` are escaped by the caller, see
+    /// [`Self::escaped`]. Source: protocol 7.2 and 7.3.
+    pub fn service_url(&self, path: &str, unix_now: u64) -> (String, Option<SecretString>) {
+        let hub = utf8_percent_encode(&self.hub, ESCAPED);
+        let base = &self.base;
+        let url = format!("{base}/api/hubs/{hub}{path}?api-version={API_VERSION}");
+        let Access::Key(key) = &self.access else {
+            return (url, None);
+        };
+        let nobody = ClientIdentity {
+            user_id: None,
+            roles: Vec::new(),
+            groups: Vec::new(),
+            // As the official Python SDK.
+            lifetime: Duration::from_secs(60),
+        };
+        let token = token::mint(key, &url, &nobody, unix_now);
+        (url, Some(token))
+    }
+
+    /// A group, a user or a connection as a part of a path.
+    pub fn escaped(part: &str) -> impl fmt::Display + '_ {
+        utf8_percent_encode(part, ESCAPED)
     }
 
     /// The URL that asks to recover a session: `connect_url` with the connection id and the

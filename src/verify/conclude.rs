@@ -308,10 +308,7 @@ fn is_lie(lies: &Lies, kept: &Kept) -> bool {
 }
 
 fn lie(plan: &Plan, stream: StreamId, (first, last): (u32, u32)) -> Kept {
-    let group = plan
-        .groups
-        .get(stream.group.index())
-        .map(|name| name.to_string());
+    let group = plan.name(stream.group).map(str::to_owned);
     let name = group.as_deref().unwrap_or("?");
     Kept {
         kind: Violation::AckLie,

@@ -16,8 +16,7 @@ const RECOVERIES_QUOTED: usize = 5;
 impl Shard {
     /// "message 7/group-3#1841 (publisher slot 7, user u-7)".
     pub(super) fn message_name(&self, stream: StreamId, seq: u32) -> String {
-        let group = self.plan.groups.get(stream.group.index());
-        let group = group.map_or("?", |name| name);
+        let group = self.plan.name(stream.group).unwrap_or("?");
         let user = self
             .plan
             .slot(stream.publisher)
@@ -51,8 +50,8 @@ impl Shard {
         }
         let group = subject
             .stream
-            .and_then(|stream| self.plan.groups.get(stream.group.index()))
-            .map(|name| name.to_string());
+            .and_then(|stream| self.plan.name(stream.group))
+            .map(str::to_owned);
         self.incidents
             .keep(kind, subject, now, summary, group, evidence);
     }

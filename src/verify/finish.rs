@@ -11,7 +11,7 @@ use super::outcome::{ShardOutcome, Suspect};
 use super::pairs::PairKey;
 use super::plan::{Mode, Promise};
 use super::shard::{Bad, Shard};
-use crate::base::{Slot, Time};
+use crate::base::{GroupId, Slot, Time};
 use crate::payload::StreamId;
 
 impl Shard {
@@ -262,7 +262,7 @@ impl Shard {
             if owed != judged {
                 wrong.push(format!(
                     "group {}: {owed} pairs by its publishers, {judged} judged at its receivers",
-                    self.plan.groups[index]
+                    self.plan.name(GroupId(index as u32)).unwrap_or("?")
                 ));
             }
             arrived += self.ledgers[index].arrived();

@@ -32,7 +32,8 @@ pub(super) struct Step<'m> {
     pub(super) id: u64,
     pub(super) sight: Sight,
     pub(super) message: &'m DataMessage<'m>,
-    pub(super) group: &'m str,
+    /// As the envelope says; `None`: a message of the server.
+    pub(super) group: Option<&'m str>,
     pub(super) from_user_id: Option<&'m str>,
     pub(super) now: Time,
 }
@@ -75,11 +76,12 @@ impl Shard {
             MessageFrom::Group {
                 group,
                 from_user_id,
-            } => (group.as_ref(), from_user_id.as_deref()),
-            MessageFrom::Server => {
+            } => (Some(group.as_ref()), from_user_id.as_deref()),
+            MessageFrom::Server if self.owes_nothing(message) => {
                 self.record(index, id, epoch, None, now);
                 return self.server(slot, message, id, sight, now);
             }
+            MessageFrom::Server => (None, None),
         };
         let step = Step {
             index,
@@ -159,6 +161,17 @@ impl Shard {
         });
     }
 
+    /// Whether a message of the service belongs to no stream of the plan, such as the
+    /// answer to an event of which no reply is expected.
+    fn owes_nothing(&self, message: &DataMessage<'_>) -> bool {
+        if self.plan.audiences.is_empty() || self.plan.mode == Mode::Counts {
+            return true;
+        }
+        read(&message.data).is_ok_and(|identity| {
+            identity.run == self.plan.run && self.plan.name(identity.group).is_none()
+        })
+    }
+
     /// A message of the service itself: only its sequence id is judged.
     fn server(
         &mut self,
@@ -230,7 +243,7 @@ impl Shard {
             .plan
             .slot(identity.publisher)
             .is_some_and(|slot| slot.data_type.is_some());
-        if !publishes || identity.group.index() >= self.plan.groups.len() {
+        if !publishes || self.plan.name(identity.group).is_none() {
             return Some("a message of a publisher or group that is not in the plan");
         }
         if identity.seq == 0 || identity.seq > SEQ_MAX {
@@ -338,13 +351,23 @@ impl Shard {
         let Some(publisher) = plan.slots.get(identity.publisher.index()) else {
             return;
         };
-        let planned = &*plan.groups[identity.group.index()];
+        let addressed = plan.name(identity.group);
+        let by_server = plan.is_audience(identity.group);
         let data_type = step.message.data.data_type();
         // A hub without the field, or with an empty one, says nothing of the user.
         let user = step.from_user_id.filter(|user| !user.is_empty());
-        if step.group != planned {
+        if by_server && let Some(group) = step.group {
             self.envelope_wrong(step, Some(identity), || {
-                format!("group {:?} in the envelope, sent to another", step.group)
+                format!("group {group:?} in the envelope of a server message")
+            });
+        } else if !by_server && step.group.is_none() {
+            self.envelope_wrong(step, Some(identity), || {
+                "sent to a group, and came as a server message".into()
+            });
+        } else if !by_server && step.group != addressed {
+            self.envelope_wrong(step, Some(identity), || {
+                let group = step.group.unwrap_or_default();
+                format!("group {group:?} in the envelope, sent to another")
             });
         } else if publisher
             .data_type

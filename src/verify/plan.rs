@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::base::Slot;
+use crate::base::{GroupId, Slot};
 use crate::wire::DataType;
 
 /// Whose word a hub is judged by.
@@ -73,6 +73,10 @@ pub struct Plan {
     pub exclusive: bool,
     /// Group names, by group id.
     pub groups: Vec<Box<str>>,
+    /// Those that server messages are addressed to without a join (everybody, a user, a
+    /// connection), by group id above the groups': the stream of a server message is judged
+    /// as a group's, with the connection for its window. Source: verification 12.
+    pub audiences: Vec<Box<str>>,
     /// Slots, by slot number.
     pub slots: Vec<SlotPlan>,
 }
@@ -86,7 +90,9 @@ pub struct SlotPlan {
     pub reliable: bool,
     /// It asks to be spared its own messages (constant for the run).
     pub no_echo: bool,
-    /// The data type that it publishes to groups; `None`: it publishes to no group.
+    /// The audiences that each of its connections belongs to from beginning to end.
+    pub hears: Vec<GroupId>,
+    /// The data type that it publishes; `None`: it publishes nothing that anybody is owed.
     pub data_type: Option<DataType>,
     /// Chaos makes it withhold sequence acks: losing its session for that is expected.
     pub withholds_acks: bool,
@@ -98,7 +104,27 @@ impl Plan {
         self.slots.get(slot.index())
     }
 
-    /// Whether any slot publishes to groups.
+    /// How many groups and audiences there are.
+    pub(super) fn addresses(&self) -> usize {
+        self.groups.len() + self.audiences.len()
+    }
+
+    /// The name of a group or an audience; `None` when it is not in the plan.
+    pub(super) fn name(&self, group: GroupId) -> Option<&str> {
+        let above = group.index().checked_sub(self.groups.len());
+        let name = match above {
+            None => self.groups.get(group.index()),
+            Some(at) => self.audiences.get(at),
+        };
+        name.map(|name| &**name)
+    }
+
+    /// Whether messages of this address come from the server, not from a group.
+    pub(super) fn is_audience(&self, group: GroupId) -> bool {
+        (self.groups.len()..self.addresses()).contains(&group.index())
+    }
+
+    /// Whether any slot publishes to somebody.
     pub(super) fn publishes(&self) -> bool {
         self.slots.iter().any(|slot| slot.data_type.is_some())
     }

@@ -32,6 +32,25 @@ impl Shard {
         receiver
             .control
             .push((now, Control::Connected { epoch, id }));
+        self.hear(index, slot, epoch, now);
+    }
+
+    /// A new connection belongs to its slot's audiences from its `connected` frame on.
+    fn hear(&mut self, index: usize, slot: Slot, epoch: u16, now: Time) {
+        let plan = self.plan.clone();
+        let hears = plan.slot(slot).map_or(&[][..], |slot| &slot.hears);
+        for group in hears.iter().filter(|group| plan.is_audience(**group)) {
+            let member = self.membership(index, slot, *group);
+            let membership = &mut self.members[member as usize];
+            membership.open(epoch, now);
+            if let Some(window) = membership.latest_mut() {
+                window.joined = Some(now);
+            }
+            let view = &mut self.groups[group.index()];
+            view.need_before(now);
+            view.need_after(now);
+            view.need_after(now + MEMBERSHIP_GRACE);
+        }
     }
 
     /// A join is about to be sent (again).
@@ -39,7 +58,7 @@ impl Shard {
         let Some((index, epoch)) = self.on_connection(slot) else {
             return;
         };
-        if group.index() >= self.groups.len() {
+        if group.index() >= self.plan.groups.len() {
             self.misuse
                 .note(|| format!("slot {slot} joins group#{group}, which is not in the plan"));
             return;

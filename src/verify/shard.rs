@@ -100,7 +100,7 @@ pub(super) struct Bad {
 impl Shard {
     /// The verifier of `slots` under `plan`.
     pub fn new(plan: Arc<Plan>, slots: Range<u32>) -> Self {
-        let groups = plan.groups.len();
+        let groups = plan.addresses();
         Shard {
             receivers: slots.clone().map(|_| Receiver::new()).collect(),
             members: Vec::new(),

@@ -49,6 +49,7 @@ fn plan(data_type: DataType) -> Plan {
         late_after: Duration::from_secs(1),
         exclusive: true,
         groups: vec!["group-0".into()],
+        audiences: Vec::new(),
         slots: vec![slot(false), slot(true)],
     }
 }

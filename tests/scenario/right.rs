@@ -147,7 +147,13 @@ pools:
     let c = scenario.pools[2].publish.as_ref().unwrap();
     assert_eq!(c.to, Destination::Group(GroupId(3)));
     let d = scenario.pools[3].publish.as_ref().unwrap();
-    assert_eq!(d.to, Destination::Event("ping".into()));
+    assert_eq!(
+        d.to,
+        Destination::Event {
+            name: "ping".into(),
+            reply: false
+        }
+    );
     assert_eq!(d.payload.size, 1024);
     let offered = hubstorm::load::offered(&scenario);
     assert!((offered.publishes_per_s - (0.2 + 1.0 / 3600.0)).abs() < 1e-9);

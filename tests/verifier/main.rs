@@ -6,6 +6,7 @@ mod model;
 mod noise;
 mod oracle;
 mod random;
+mod servers;
 mod speed;
 mod tap;
 mod world;

@@ -224,6 +224,7 @@ impl Model {
             late_after: Duration::from_secs(2),
             exclusive: true,
             groups: (0..config.groups).map(|g| format!("g{g}").into()).collect(),
+            audiences: Vec::new(),
             slots,
         };
         let clients = (0..config.slots)

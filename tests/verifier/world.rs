@@ -27,6 +27,7 @@ pub(crate) fn plan(promise: Promise, slots: usize, groups: usize) -> Plan {
         late_after: Duration::from_secs(2),
         exclusive: true,
         groups: (0..groups).map(|g| format!("group-{g}").into()).collect(),
+        audiences: Vec::new(),
         slots: (0..slots)
             .map(|slot| SlotPlan {
                 user_id: Some(format!("user-{slot}").into()),
@@ -353,6 +354,29 @@ impl World {
             data,
         };
         self.shard(receiver).frame(Slot(receiver), &message, now)
+    }
+
+    /// A frame of any content from anybody.
+    pub(crate) fn frame_from(
+        &mut self,
+        receiver: u32,
+        id: u64,
+        data: Data<'_>,
+        from: MessageFrom<'_>,
+    ) {
+        let now = self.tick();
+        let message = DataMessage {
+            sequence_id: Some(SequenceId(id)),
+            from,
+            data,
+            stream: None,
+        };
+        self.shard(receiver).frame(Slot(receiver), &message, now);
+    }
+
+    /// What this publisher sends next goes through another of its connections.
+    pub(crate) fn on_lane(&mut self, publisher: u32, lane: u16) {
+        self.clients[publisher as usize].epoch = lane;
     }
 
     /// A message of the service itself.

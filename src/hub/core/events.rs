@@ -157,6 +157,7 @@ impl Core {
                 self.failed(from, &event.reply, NO_HANDLER);
             }
             EventHandler::Echo => {
+                self.truth.events_handled += 1;
                 let answer = Some(event.data.reborrow());
                 self.executed(from, &event.reply, answer);
             }

@@ -41,6 +41,7 @@ pub(in crate::report) fn scenario() -> Scenario {
     let pool = |name: &str, first_slot| Pool {
         name: name.into(),
         first_slot,
+        server: false,
         clients: 100,
         protocol: Subprotocol::JsonReliable,
         connect: None,

@@ -33,7 +33,7 @@ pub fn banner(scenario: &Scenario, facts: &Banner<'_>, paint: Paint) -> String {
     let groups = scenario.groups.len() as u64;
     let mut clients = vec![format!(
         "{} in {} pool{}, {} group{}",
-        count(scenario.clients().into()),
+        count(scenario.connections().into()),
         scenario.pools.len(),
         s(scenario.pools.len() as u64),
         count(groups),
@@ -131,7 +131,13 @@ fn pool(pool: &Pool) -> String {
                 Destination::Random(groups) => {
                     format!("{} groups at random", count(groups.len() as u64))
                 }
-                Destination::Event(name) => format!("event {name}"),
+                Destination::Event { name, reply } => match reply {
+                    true => format!("event {name}, with a reply"),
+                    false => format!("event {name}"),
+                },
+                Destination::Everybody => "everybody".to_owned(),
+                Destination::User(_) => "a user at random".to_owned(),
+                Destination::Connection(_) => "a connection at random".to_owned(),
             };
             let pace = match publish.after_ack {
                 Some(_) => "after each ack (closed loop)".to_owned(),
@@ -150,6 +156,15 @@ fn pool(pool: &Pool) -> String {
             )
         }
     };
+    if pool.server {
+        let servers = if pool.clients == 1 {
+            "server"
+        } else {
+            "servers"
+        };
+        let n = count(pool.clients.into());
+        return format!("  {}: {n} {servers}, {publish}", pool.name);
+    }
     let connect = match pool.connect {
         Some(rate) => format!(", connect at {rate}"),
         None => String::new(),

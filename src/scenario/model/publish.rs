@@ -8,6 +8,10 @@ use crate::base::GroupId;
 use crate::base::units::Rate;
 use crate::payload::Template;
 
+/// Requests that one server has under way at once, each on a connection of its own that is
+/// kept alive; what is due beyond waits.
+pub const REQUESTS_PER_SERVER: usize = 32;
+
 /// What each client of a pool publishes.
 #[derive(Clone, Debug)]
 pub struct Publish {
@@ -104,7 +108,7 @@ pub enum Sizes {
     },
 }
 
-/// To whom a client publishes.
+/// To whom a client, or a server, publishes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Destination {
     /// To each of its own groups in turn.
@@ -113,6 +117,17 @@ pub enum Destination {
     Group(GroupId),
     /// To one of these at random, each time anew; never empty.
     Random(Arc<[GroupId]>),
-    /// To the hub's event handler, under this event name.
-    Event(String),
+    /// To the hub's event handler.
+    Event {
+        /// The event's name.
+        name: String,
+        /// The handler gives the data back, and the client waits for it.
+        reply: bool,
+    },
+    /// To every connection of the hub. From here on for servers only.
+    Everybody,
+    /// To a user of this pool at random, each time anew.
+    User(usize),
+    /// To a connection of this pool at random, each time anew.
+    Connection(usize),
 }

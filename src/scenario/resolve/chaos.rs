@@ -23,6 +23,14 @@ pub const HITS_MAX: u64 = 1_000_000;
 /// The same for all entries of a file.
 const PLAN_HITS_MAX: u64 = 2_000_000;
 
+impl Context<'_> {
+    /// The pools that hold connections, each with its clients before `--scale`.
+    fn clients(&self) -> impl Iterator<Item = (&Pool, u32)> {
+        let pools = self.pools.iter().zip(self.asked.iter().copied());
+        pools.filter(|(pool, _)| !pool.server)
+    }
+}
+
 /// What entries are checked against.
 pub(super) struct Context<'c> {
     pub(super) pools: &'c [Pool],
@@ -132,6 +140,18 @@ fn pool(
     let read = scalar::text(node, "a pool's name", mistakes)?;
     let names = || context.pools.iter().map(|pool| pool.name.as_str());
     let found = names().position(|name| name == read.value);
+    if found.is_some_and(|pool| context.pools[pool].server) {
+        mistakes
+            .add(
+                read.place,
+                format!(
+                    "`{}` are servers: they hold no connection to break",
+                    read.shown
+                ),
+            )
+            .mend("name a pool of clients");
+        return None;
+    }
     if found.is_none() {
         mistakes
             .add(read.place, format!("there is no pool `{}`", read.shown))
@@ -304,7 +324,7 @@ fn share(
     )?;
     let there: u64 = match pool? {
         Some(pool) => u64::from(context.asked[pool]),
-        None => context.asked.iter().copied().map(u64::from).sum(),
+        None => context.clients().map(|(_, asked)| u64::from(asked)).sum(),
     };
     // Without pools there is another mistake to mend first.
     if read.value > there && !context.pools.is_empty() {
@@ -349,7 +369,7 @@ fn possible(
     {
         let hit = |at: usize| pool.is_none_or(|pool| pool == at);
         let mut pools = context.pools.iter().enumerate();
-        if !pools.any(|(at, pool)| hit(at) && pool.protocol.is_reliable()) {
+        if !pools.any(|(at, pool)| hit(at) && !pool.server && pool.protocol.is_reliable()) {
             mistakes
                 .add(at, "no client here has a session that could be recovered")
                 .mend("use a pool with `protocol: json.reliable`");
@@ -381,7 +401,7 @@ fn bounded(
         .pools
         .iter()
         .enumerate()
-        .filter(|(at, _)| entry.pool.is_none_or(|pool| pool == *at))
+        .filter(|(at, pool)| !pool.server && entry.pool.is_none_or(|hit| hit == *at))
         .map(|(_, pool)| pool.clients)
         .sum();
     let each = u64::from(entry.share.of(all).max(1));

@@ -6,6 +6,7 @@
 
 pub(super) mod chaos;
 pub(super) mod client;
+mod destination;
 mod effect;
 pub(super) mod groups;
 mod pace;

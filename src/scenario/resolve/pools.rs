@@ -6,10 +6,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::client;
 use super::groups::{self, Groups};
+use super::publish::Publisher;
 use super::scenario::{Outside, Verify};
 use super::{publish, sessions};
 use crate::base::Seed;
-use crate::scenario::model::{GroupChoice, Pool, Sessions};
+use crate::base::units::Rate;
+use crate::protocol::Behaviour;
+use crate::scenario::model::{ClientSpec, GroupChoice, Pool, Sessions, TargetSpec};
 use crate::scenario::read::names::cut;
 use crate::scenario::read::scalar;
 use crate::scenario::read::section::{Section, entries};
@@ -17,8 +20,9 @@ use crate::scenario::read::source::{Mistakes, Place};
 use crate::scenario::read::tree::Entry;
 use crate::wire::Subprotocol;
 
-pub(in crate::scenario) const KEYS: [&str; 9] = [
+pub(in crate::scenario) const KEYS: [&str; 10] = [
     "clients",
+    "servers",
     "protocol",
     "connect",
     "sessions",
@@ -28,6 +32,19 @@ pub(in crate::scenario) const KEYS: [&str; 9] = [
     "publish",
     "client",
 ];
+/// What a server, which holds no connection, has none of.
+const OF_CLIENTS: [&str; 8] = [
+    "clients",
+    "protocol",
+    "connect",
+    "sessions",
+    "connections_per_user",
+    "groups",
+    "churn",
+    "client",
+];
+/// Servers of one pool: each has some requests under way at once.
+const SERVERS_MAX: u64 = 1000;
 /// Clients of one run: slots are numbered in 24 bits.
 pub(super) const CLIENTS_MAX: u64 = 1 << 24;
 /// Pools of one run: each is a label value of every metric.
@@ -52,11 +69,15 @@ struct Draft<'n> {
     clients: u32,
     sessions: Option<Sessions>,
     choice: Option<GroupChoice>,
+    protocol: Subprotocol,
+    client: ClientSpec,
+    server: bool,
 }
 
 pub(super) fn read(
     file: &Section<'_>,
     verify: &Verify,
+    target: &TargetSpec,
     duration: Option<Duration>,
     seed: Seed,
     outside: &Outside<'_>,
@@ -88,6 +109,7 @@ pub(super) fn read(
         drafts.len() == entries.len() && drafts.iter().all(|draft| draft.choice.is_some());
     let context = publish::Context {
         groups: &groups,
+        pools: drafts.iter().map(|draft| sketch(draft, target)).collect(),
         // Of an incomplete table nobody can say what is missing in it.
         members: complete.then(|| members(&drafts, groups.names.len())),
         mode: verify.mode,
@@ -96,7 +118,25 @@ pub(super) fn read(
         duration_forced: outside.duration_forced,
     };
     let asked = drafts.iter().map(|draft| draft.asked).collect();
-    let pools = finish(drafts, context, mistakes);
+    if let Some(server) = drafts.iter().find(|draft| draft.server)
+        && matches!(target, TargetSpec::ClientAccessUrl(_))
+    {
+        mistakes
+            .add(
+                server.section.place,
+                "a client access URL does not open the service API",
+            )
+            .mend("give the target an `endpoint` and `access_key`, or a `connection_string`");
+    }
+    if drafts.iter().all(|draft| draft.server) && !drafts.is_empty() {
+        mistakes
+            .add(
+                node.place,
+                "there are servers alone: nobody is connected to hear them",
+            )
+            .mend("add a pool of `clients`");
+    }
+    let pools = finish(drafts, outside.scale, context, mistakes);
     Pools {
         pools,
         asked,
@@ -115,13 +155,20 @@ fn draft<'n>(
     check_name(entry, mistakes);
     let path = format!("pools.{}", cut(&entry.key));
     let section = Section::open(&entry.value, entry.key_place, &path, &KEYS, mistakes)?;
+    if section.entry("servers").is_some() {
+        return server(section, &entry.key, mistakes);
+    }
     let sessions = sessions::read(&section, mistakes);
     let asked = asked(&section, sessions.as_ref(), duration, outside, mistakes);
     // One stands for a number that could not be read, to find the other mistakes.
     let asked = asked.unwrap_or(1);
     let clients = ((asked as f64 * outside.scale).round() as u64).clamp(1, CLIENTS_MAX) as u32;
     let choice = groups::read(&section, clients, rng, groups, mistakes);
+    let protocol = protocol(&section, mistakes);
     Some(Draft {
+        client: client::read(&section, protocol, mistakes),
+        protocol,
+        server: false,
         section,
         name: &entry.key,
         asked: asked as u32,
@@ -129,6 +176,49 @@ fn draft<'n>(
         sessions: sessions.map(|sessions| sessions::scaled(sessions, outside)),
         choice,
     })
+}
+
+/// A pool of servers. `--scale` changes their rate, not their number.
+fn server<'n>(section: Section<'n>, name: &'n str, mistakes: &mut Mistakes) -> Option<Draft<'n>> {
+    for key in OF_CLIENTS {
+        if let Some(entry) = section.entry(key) {
+            mistakes
+                .add(entry.key_place, format!("a pool of servers has no `{key}`"))
+                .mend("leave it out: servers hold no connection, they send over the service API");
+        }
+    }
+    let publish = "`publish: {rate: 1/s, to: everybody}`";
+    section.required("publish", publish, mistakes);
+    let node = section.get("servers")?;
+    let read = scalar::whole(node, "a number of servers", 1, SERVERS_MAX, mistakes);
+    let servers = read.map_or(1, |read| read.value as u32);
+    Some(Draft {
+        section,
+        name,
+        asked: servers,
+        clients: servers,
+        sessions: None,
+        choice: Some(GroupChoice::default()),
+        protocol: Subprotocol::default(),
+        client: ClientSpec::of(Behaviour::default(), Subprotocol::default()),
+        server: true,
+    })
+}
+
+fn sketch(draft: &Draft<'_>, target: &TargetSpec) -> publish::Sketch {
+    let minted = !matches!(
+        target,
+        TargetSpec::ClientAccessUrl(_)
+            | TargetSpec::Endpoint {
+                access_key: None,
+                ..
+            }
+    );
+    publish::Sketch {
+        name: draft.name.to_owned(),
+        server: draft.server,
+        users: minted && draft.client.user_ids,
+    }
 }
 
 /// How many clients the file asks for: of visitors, as many as come.
@@ -196,6 +286,7 @@ fn members(drafts: &[Draft<'_>], groups: usize) -> Vec<u32> {
 
 fn finish(
     drafts: Vec<Draft<'_>>,
+    scale: f64,
     mut context: publish::Context<'_>,
     mistakes: &mut Mistakes,
 ) -> Vec<Pool> {
@@ -204,13 +295,22 @@ fn finish(
     for draft in drafts {
         let section = &draft.section;
         context.asked = draft.asked;
-        let protocol = protocol(section, mistakes);
+        let publisher = Publisher {
+            choice: draft.choice.as_ref(),
+            protocol: draft.protocol,
+            server: draft.server,
+        };
+        let mut publish = publish::read(section, publisher, &context, mistakes);
+        if let Some(publish) = publish.as_mut().filter(|_| draft.server) {
+            publish.rate = Rate::per_second(publish.rate.as_per_second() * scale);
+        }
         let pool = Pool {
             name: draft.name.to_owned(),
             first_slot,
             clients: draft.clients,
-            protocol,
-            client: client::read(section, protocol, mistakes),
+            server: draft.server,
+            protocol: draft.protocol,
+            client: draft.client,
             connect: connect(section, mistakes),
             connections_per_user: per_user(section, mistakes),
             sessions: draft.sessions,
@@ -219,7 +319,7 @@ fn finish(
                 draft.choice.as_ref().is_none_or(|choice| choice.join > 0),
                 mistakes,
             ),
-            publish: publish::read(section, draft.choice.as_ref(), protocol, &context, mistakes),
+            publish,
             groups: draft.choice.unwrap_or_default(),
         };
         if u64::from(first_slot) + u64::from(draft.clients) > CLIENTS_MAX {
@@ -253,7 +353,7 @@ fn per_user(section: &Section<'_>, mistakes: &mut Mistakes) -> u32 {
         .map_or(1, |read| read.value as u32)
 }
 
-fn connect(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<crate::base::units::Rate> {
+fn connect(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Rate> {
     let read = scalar::rate(section.get("connect")?, mistakes)?;
     if read.value.as_per_second() <= 0.0 {
         mistakes

@@ -1,18 +1,15 @@
 //! `publish`: what the clients of a pool send, and to whom.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::groups::{Groups, check_name};
-use super::{pace, profile};
-use crate::base::GroupId;
+use super::groups::Groups;
+use super::{destination, pace, profile};
 use crate::base::units::Rate;
 use crate::payload::{Padding, Template};
 use crate::scenario::model::{Arrivals, Destination, GroupChoice, Mode, Publish, Sizes};
-use crate::scenario::read::names::did_you_mean;
 use crate::scenario::read::scalar;
 use crate::scenario::read::section::Section;
-use crate::scenario::read::source::{Mistakes, Place};
+use crate::scenario::read::source::Mistakes;
 use crate::scenario::read::tree::{Kind, Node};
 use crate::wire::{DataType, MESSAGE_BYTES_MAX, Subprotocol};
 
@@ -65,6 +62,8 @@ pub(super) struct Context<'c> {
     pub(super) groups: &'c Groups,
     /// Members per group; `None` when not all pools could be read.
     pub(super) members: Option<Vec<u32>>,
+    /// Every pool of the file, in order.
+    pub(super) pools: Vec<Sketch>,
     pub(super) mode: Mode,
     /// Clients of this pool before `--scale`.
     pub(super) asked: u32,
@@ -74,14 +73,35 @@ pub(super) struct Context<'c> {
     pub(super) duration_forced: bool,
 }
 
+/// What others need to know of a pool to publish to it.
+#[derive(Clone, Debug)]
+pub(super) struct Sketch {
+    pub(super) name: String,
+    pub(super) server: bool,
+    /// Its users have ids.
+    pub(super) users: bool,
+}
+
+/// Who publishes.
+#[derive(Clone, Copy)]
+pub(super) struct Publisher<'p> {
+    /// The groups of its pool; `None` when they could not be read.
+    pub(super) choice: Option<&'p GroupChoice>,
+    pub(super) protocol: Subprotocol,
+    /// Over the service API.
+    pub(super) server: bool,
+}
+
 pub(super) fn read(
     pool: &Section<'_>,
-    choice: Option<&GroupChoice>,
-    protocol: Subprotocol,
+    publisher: Publisher<'_>,
     context: &Context<'_>,
     mistakes: &mut Mistakes,
 ) -> Option<Publish> {
     let section = pool.section("publish", &KEYS, mistakes)?;
+    if publisher.server {
+        no_answers(&section, mistakes);
+    }
     let after_ack = pace::after_ack(&section, mistakes);
     let rate = match after_ack {
         Some(_) => None,
@@ -99,9 +119,10 @@ pub(super) fn read(
     }
     let no_echo = flag("no_echo", false, mistakes);
     let (start, stop) = pace::window(&section, context, mistakes);
-    let (payload, sizes) = payload(&section, protocol, context.mode, mistakes);
+    let (payload, sizes) = payload(&section, publisher, context.mode, mistakes);
     Some(Publish {
-        to: destination(&section, choice, context, mistakes).unwrap_or(Destination::Joined),
+        to: destination::read(&section, publisher, context, mistakes)
+            .unwrap_or(Destination::Joined),
         payload,
         sizes,
         rate: rate.unwrap_or(Rate::per_second(1.0)),
@@ -113,6 +134,17 @@ pub(super) fn read(
         ack,
         no_echo,
     })
+}
+
+/// What belongs to a client's connection has no place in a server's requests.
+fn no_answers(section: &Section<'_>, mistakes: &mut Mistakes) {
+    for key in ["next", "pause", "ack", "no_echo"] {
+        if let Some(entry) = section.entry(key) {
+            mistakes
+                .add(entry.key_place, format!("a server has no `{key}`"))
+                .mend("leave it out: a server sends by its schedule, each request is answered, and nothing echoes");
+        }
+    }
 }
 
 /// `uniform`, `poisson`, `burst` or `{burst: SIZE}`.
@@ -156,107 +188,9 @@ fn rate(section: &Section<'_>, context: &Context<'_>, mistakes: &mut Mistakes) -
     Some(Rate::per_second(per_second))
 }
 
-fn destination(
-    section: &Section<'_>,
-    choice: Option<&GroupChoice>,
-    context: &Context<'_>,
-    mistakes: &mut Mistakes,
-) -> Option<Destination> {
-    let Some(node) = section.get("to") else {
-        return joined(section.place, choice, mistakes);
-    };
-    if let Kind::Map(_) = node.kind {
-        return event(section, mistakes);
-    }
-    let read = scalar::text(
-        node,
-        "joined, random, a group's name, or {event: NAME}",
-        mistakes,
-    )?;
-    if read.value == "joined" {
-        return joined(read.place, choice, mistakes);
-    }
-    if read.value == "random" {
-        return random(read.place, choice, context, mistakes);
-    }
-    check_name(&read, mistakes)?;
-    let group = context.groups.find(&read.value);
-    let members = context.members.as_ref()?;
-    if group.is_none_or(|group| members[group.index()] == 0) {
-        let names = context.groups.names.iter().map(String::as_str);
-        let mend = match group {
-            Some(_) => Some("give the pool that may join it more clients or fewer groups".into()),
-            None => did_you_mean(&read.shown, ["joined", "random"].into_iter().chain(names)),
-        };
-        mistakes
-            .add(read.place, format!("nobody joins group `{}`", read.shown))
-            .expected("joined, random, a group that a pool joins, or {event: NAME}")
-            .maybe_mend(mend);
-    }
-    group.map(Destination::Group)
-}
-
-fn joined(
-    place: Place,
-    choice: Option<&GroupChoice>,
-    mistakes: &mut Mistakes,
-) -> Option<Destination> {
-    if choice?.groups.is_empty() {
-        mistakes
-            .add(
-                place,
-                "publishing to the joined groups, but this pool joins none",
-            )
-            .mend("add `groups: {count: 10, join: 1}` to the pool, or say `to: GROUP`");
-    }
-    Some(Destination::Joined)
-}
-
-/// `random`: any of the pool's groups that somebody joins; of a pool without groups, any of
-/// the scenario's.
-fn random(
-    place: Place,
-    choice: Option<&GroupChoice>,
-    context: &Context<'_>,
-    mistakes: &mut Mistakes,
-) -> Option<Destination> {
-    let members = context.members.as_ref()?;
-    let joined = |group: &GroupId| members[group.index()] > 0;
-    let all = || (0..members.len() as u32).map(GroupId);
-    let groups: Arc<[GroupId]> = match choice?.groups.as_slice() {
-        [] => all().filter(joined).collect(),
-        own => own.iter().copied().filter(joined).collect(),
-    };
-    if groups.is_empty() {
-        mistakes
-            .add(place, "there is no group that anybody joins")
-            .mend("add `groups: {count: 10, join: 1}` to a pool");
-        return None;
-    }
-    Some(Destination::Random(groups))
-}
-
-/// `{event: NAME}`.
-fn event(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Destination> {
-    let section = section.section("to", &["event"], mistakes)?;
-    let node = section.required("event", "`event: NAME`", mistakes)?;
-    let read = scalar::text(node, "an event's name", mistakes)?;
-    let right = !read.value.is_empty()
-        && read.value.len() <= 128
-        && !read
-            .value
-            .contains(|c: char| c.is_control() || c.is_whitespace());
-    if !right {
-        mistakes
-            .add(read.place, format!("`{}` cannot name an event", read.shown))
-            .expected("1 to 128 characters without white space");
-    }
-    Some(Destination::Event(read.value))
-}
-
 fn payload(
     publish: &Section<'_>,
-    protocol: Subprotocol,
+    publisher: Publisher<'_>,
     mode: Mode,
     mistakes: &mut Mistakes,
 ) -> (Template, Sizes) {
@@ -265,14 +199,20 @@ fn payload(
         return (template, Sizes::Fixed);
     };
     if let Some(node) = section.get("type") {
-        let read = scalar::choice(node, "a payload type", &TYPES, mistakes);
+        // The service API has no content type for protobuf. Source: protocol 7.3.
+        let types = if publisher.server {
+            &TYPES[..3]
+        } else {
+            &TYPES[..]
+        };
+        let read = scalar::choice(node, "a payload type", types, mistakes);
         template.data_type = read.map_or(template.data_type, |read| read.value);
     }
     if let Some(node) = section.get("padding") {
         let read = scalar::choice(node, "a padding", &PADDINGS, mistakes);
         template.padding = read.map_or(template.padding, |read| read.value);
     }
-    let room = Room::of(template.data_type, protocol, mode);
+    let room = Room::of(template.data_type, publisher.protocol, mode);
     let sizes = sizes(&section, &room, &mut template, mistakes);
     (template, sizes.unwrap_or_default())
 }

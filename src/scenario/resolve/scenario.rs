@@ -76,7 +76,7 @@ pub(in crate::scenario) fn resolve(
     let verify = verify(&file, mistakes);
     let target = target::read(&file, mistakes);
     let embedded = matches!(target, TargetSpec::Embedded { .. });
-    let pools = pools::read(&file, &verify, duration, seed, outside, mistakes);
+    let pools = pools::read(&file, &verify, &target, duration, seed, outside, mistakes);
     let context = chaos::Context {
         pools: &pools.pools,
         asked: &pools.asked,

@@ -27,7 +27,14 @@ pub enum Measure {
     CountOrShare,
 }
 
-const LATENCIES: [&str; 5] = ["connect", "ack", "delivery", "recovery", "reconnect"];
+const LATENCIES: [&str; 6] = [
+    "connect",
+    "ack",
+    "delivery",
+    "recovery",
+    "reconnect",
+    "reply",
+];
 const STATISTICS: [&str; 9] = [
     "min", "mean", "p50", "p75", "p90", "p95", "p99", "p999", "max",
 ];

@@ -4,19 +4,33 @@ use std::fmt::{self, Write as _};
 
 use super::quoted;
 use crate::base::units::{ByteSize, format_duration};
-use crate::scenario::model::{Arrivals, Destination, Profile, Publish, Sizes};
+use crate::scenario::model::{Arrivals, Destination, Pool, Profile, Publish, Scenario, Sizes};
 use crate::scenario::resolve::publish::PADDINGS;
 
-pub(super) fn publish(publish: &Publish, groups: &[String], out: &mut String) -> fmt::Result {
+pub(super) fn publish(pool: &Pool, scenario: &Scenario, out: &mut String) -> fmt::Result {
+    let Some(publish) = &pool.publish else {
+        return Ok(());
+    };
+    let of = |pool: usize| quoted(&scenario.pools[pool].name);
     writeln!(out, "    publish:")?;
     pace(publish, out)?;
     match &publish.to {
         Destination::Joined => writeln!(out, "      to: joined")?,
         Destination::Random(_) => writeln!(out, "      to: random")?,
         Destination::Group(group) => {
-            writeln!(out, "      to: {}", quoted(&groups[group.index()]))?;
+            writeln!(out, "      to: {}", quoted(&scenario.groups[group.index()]))?;
         }
-        Destination::Event(name) => writeln!(out, "      to: {{event: {}}}", quoted(name))?,
+        Destination::Event { name, reply: false } => {
+            writeln!(out, "      to: {{event: {}}}", quoted(name))?;
+        }
+        Destination::Event { name, reply: true } => {
+            writeln!(out, "      to: {{event: {}, reply: echo}}", quoted(name))?;
+        }
+        Destination::Everybody => writeln!(out, "      to: everybody")?,
+        Destination::User(pool) => writeln!(out, "      to: {{user: {}}}", of(*pool))?,
+        Destination::Connection(pool) => {
+            writeln!(out, "      to: {{connection: {}}}", of(*pool))?;
+        }
     }
     let padding = PADDINGS
         .iter()
@@ -36,6 +50,9 @@ pub(super) fn publish(publish: &Publish, groups: &[String], out: &mut String) ->
         "      payload: {{type: {}, size: {sizes}, padding: {padding}}}",
         publish.payload.data_type,
     )?;
+    if pool.server {
+        return Ok(());
+    }
     writeln!(out, "      ack: {}", publish.ack)?;
     writeln!(out, "      no_echo: {}", publish.no_echo)
 }

@@ -1,0 +1,98 @@
+//! What a fleet is told, and what it tells.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use actix::{Message, Recipient};
+
+use crate::base::Time;
+use crate::chaos::Plan;
+use crate::client::SharedConfig;
+use crate::metrics::Snapshot;
+use crate::verify::{self, Facts, Progress, ShardOutcome};
+
+/// What a fleet needs to know. `Send`: made by the coordinator's thread.
+#[derive(Clone, Debug)]
+pub struct FleetConfig {
+    /// What all its clients share.
+    pub shared: SharedConfig,
+    /// Which fleet.
+    pub index: usize,
+    /// Its clients.
+    pub slots: Range<u32>,
+    /// The faults of the whole run.
+    pub plan: Arc<Plan>,
+    /// What the verifier knows of the run.
+    pub verify: Arc<verify::Plan>,
+    /// Who gets the reports.
+    pub reports: Recipient<Report>,
+}
+
+/// Where things stand in one fleet.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Report {
+    /// Which fleet.
+    pub fleet: usize,
+    /// Clients connected, and members of their groups, for the first time.
+    pub ready: u32,
+    /// Clients that ever had a connection.
+    pub ever_connected: u32,
+    /// Visitors among them that have gone again, as planned.
+    pub departed: u32,
+    /// Clients connected now.
+    pub connected: u64,
+    /// Publishes without an outcome.
+    pub outstanding: u64,
+    /// Client actors that ended in a panic.
+    pub panicked: u32,
+    /// What the verifier has seen so far.
+    pub progress: Progress,
+    /// What publishers did since the last report, for the other fleets' verifiers.
+    pub facts: Option<Arc<Facts>>,
+    /// Totals, once a second.
+    pub snapshot: Option<Box<Snapshot>>,
+    /// Things worth telling.
+    pub notes: Vec<String>,
+}
+
+/// Start connecting.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Begin;
+
+/// Start publishing and breaking at this time.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct StartLoad(pub Time);
+
+/// Publish and break no more; faults at work go on to their end.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct StopLoad;
+
+/// Publisher facts of another fleet.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct ShareFacts(pub Arc<Facts>);
+
+/// Publish and break no more, give every publish its outcome, and hand out the last facts.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Option<Arc<Facts>>")]
+pub struct Settle;
+
+/// Judge, say goodbye, and end.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Box<Concluded>")]
+pub struct Conclude;
+
+/// What a fleet ends with.
+#[derive(Debug)]
+pub struct Concluded {
+    /// The verifier's books.
+    pub outcome: ShardOutcome,
+    /// The last totals.
+    pub snapshot: Snapshot,
+    /// Client actors that ended in a panic.
+    pub panicked: u32,
+}
