@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::net::{App, CLIENTS, WITNESS, World};
-use crate::protocol::Outcome;
+use super::app::App;
+use super::net::{CLIENTS, WITNESS, World};
+use crate::protocol::{Outcome, SessionConfig};
 
 /// What happened in all worlds of a test: proof that the checks had something to check.
 #[derive(Default, Debug)]
@@ -11,6 +12,7 @@ pub(super) struct Totals {
     pub(super) recovered: u32,
     pub(super) lost_sessions: u32,
     pub(super) resent: u32,
+    pub(super) refused: u32,
     pub(super) delivered: usize,
 }
 
@@ -19,16 +21,19 @@ impl Totals {
         self.recovered += other.recovered;
         self.lost_sessions += other.lost_sessions;
         self.resent += other.resent;
+        self.refused += other.refused;
         self.delivered += other.delivered;
     }
 }
 
 pub(super) fn all(world: &World) -> Result<Totals, String> {
     let mut totals = Totals::default();
+    let config = SessionConfig::of(world.case.behaviour, world.case.subprotocol);
+    let keeps_ack_ids = !config.retry.fresh_ack_id;
     for (index, client) in world.clients.iter().enumerate() {
         let broken = |what: String| format!("client {index}: {what}");
         nothing_skipped(&client.app).map_err(broken)?;
-        nothing_twice(&client.app).map_err(broken)?;
+        nothing_twice(&client.app, keeps_ack_ids).map_err(broken)?;
         everything_ends(&client.app).map_err(broken)?;
         if client.session.outstanding() != 0 || !client.session.is_connected() {
             return Err(broken(format!("never came to rest: {:?}", client.session)));
@@ -36,9 +41,10 @@ pub(super) fn all(world: &World) -> Result<Totals, String> {
         totals.recovered += client.app.recovered;
         totals.lost_sessions += client.app.lost;
         totals.resent += client.app.resent;
+        totals.refused += client.app.refused;
         totals.delivered += client.app.heard.iter().map(Vec::len).sum::<usize>();
     }
-    if !world.restarts {
+    if !world.case.restarts {
         outcomes_are_true(world)?;
     }
     nothing_waits(world)?;
@@ -59,11 +65,18 @@ fn nothing_skipped(app: &App) -> Result<(), String> {
     Ok(())
 }
 
-/// What was published on one connection is delivered at most once, retried or not.
-fn nothing_twice(app: &App) -> Result<(), String> {
+/// What was published on one connection is delivered at most once, retried or not. Where a
+/// retry takes a new ackId the hub cannot know it again: then, once for each ackId.
+fn nothing_twice(app: &App, keeps_ack_ids: bool) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for (_, payload) in app.heard.iter().flatten() {
-        if !seen.insert(payload) {
+        let message = match keeps_ack_ids {
+            true => payload
+                .rsplit_once('-')
+                .map_or(payload.as_str(), |(it, _)| it),
+            false => payload,
+        };
+        if !seen.insert(message) {
             return Err(format!("{payload} was delivered twice"));
         }
     }

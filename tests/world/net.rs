@@ -1,140 +1,136 @@
-//! Clients, hub, and the lines between them, moved by one queue of events.
+//! Clients, hub, and the queue of events that moves them. What lines do stands in `lines`,
+//! what programs do in `app`.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::base::{Cause, Seed, Time};
+use super::Case;
+use super::app::App;
+use super::lines::{Cuts, Line};
+use crate::base::{Seed, Time};
 use crate::hub::EventHandler;
-use crate::hub::core::{Core, End, Identity, Key, Permissions, Settings};
-use crate::protocol::{
-    Behaviour, Control, Dial, Event, Operation, Outcome, Output, Received, Session, SessionConfig,
-    Transmit,
-};
-use crate::wire::close::{self, Close};
-use crate::wire::{Data, Subprotocol, Upstream, json};
+use crate::hub::core::{Core, Key, Settings};
+use crate::hub::faults::FaultSpec;
+use crate::protocol::{Behaviour, Dial, Output, Session, SessionConfig};
+use crate::wire::Subprotocol;
+use crate::wire::close::Close;
 
 /// Clients whose lines fail.
 pub(super) const CLIENTS: usize = 3;
 /// One more whose line never fails: it sees what the hub executed.
 pub(super) const WITNESS: usize = CLIENTS;
-/// When trouble ends, and when the world does: enough for every wait in between.
+/// When trouble ends.
 const TROUBLE: Duration = Duration::from_secs(90);
-const END: Duration = Duration::from_secs(300);
-const GROUPS: [&str; 2] = ["a", "b"];
+/// By then everything must have come to rest, long pauses and silences included.
+const END: Duration = Duration::from_secs(1800);
 /// Events of one world; more means that something goes round in circles.
 const EVENTS_MAX: usize = 200_000;
 
+/// What the queue holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum What {
-    Dialled {
-        client: usize,
-        dial: u32,
-    },
+pub(super) enum What {
+    /// A dial ends.
+    Dialled { client: usize, dial: u32 },
+    /// A frame reaches the hub.
     Up {
         client: usize,
         line: u32,
         bytes: Vec<u8>,
     },
+    /// A frame reaches a client.
     Down {
         client: usize,
         line: u32,
-        text: String,
+        bytes: Vec<u8>,
     },
+    /// The end of a transport reaches a client.
     DownEnd {
         client: usize,
         line: u32,
         code: Option<u16>,
     },
-    Wake {
-        client: usize,
-    },
+    /// A line on which nothing comes through any more is given up by both ends.
+    Lapse { client: usize, line: u32 },
+    /// A client's timer.
+    Wake { client: usize },
+    /// The hub's timer.
     HubWake,
-    Act {
-        client: usize,
-    },
-    Cut {
-        client: usize,
-    },
+    /// A program does something.
+    Act { client: usize },
+    /// A program does what the script says.
+    Step { client: usize, step: u32 },
+    /// A program stops its client.
+    Stop { client: usize },
+    /// A program starts its stopped client.
+    Start { client: usize },
+    /// Something happens to a line.
+    Cut { client: usize },
+    /// The hub forgets everything.
     Restart,
 }
 
-/// A transport: both ends, and when the last frame of each direction arrives.
-struct Line {
-    number: u32,
-    link: Option<Key>,
-    up_last: Time,
-    down_last: Time,
-}
-
-/// What one client's application saw and asked.
-#[derive(Default)]
-pub(super) struct App {
-    /// By connection: payloads with their sequence ids, in order.
-    pub(super) heard: Vec<Vec<(u64, String)>>,
-    /// Outcome of each publish by its number.
-    pub(super) outcomes: BTreeMap<u32, Vec<Outcome>>,
-    pub(super) published: u32,
-    pub(super) recovered: u32,
-    pub(super) lost: u32,
-    pub(super) resent: u32,
-}
-
+/// One client: its session, its program, its line.
 pub(super) struct Client {
     pub(super) session: Session<u32>,
     pub(super) app: App,
-    line: Option<Line>,
-    dial: Option<(u32, Dial)>,
+    pub(super) subprotocol: Subprotocol,
+    pub(super) behaviour: Behaviour,
+    pub(super) line: Option<Line>,
+    pub(super) dial: Option<(u32, Dial)>,
     /// No dial gets through until then.
-    black: Time,
-    numbers: u32,
+    pub(super) black: Time,
+    pub(super) numbers: u32,
     woken: Time,
+    start_queued: bool,
 }
 
+/// Everything.
 pub(super) struct World {
     pub(super) core: Core,
     pub(super) clients: Vec<Client>,
-    pub(super) restarts: bool,
-    /// The clients notice silence by themselves.
-    probes: bool,
-    now: Time,
-    rng: ChaCha8Rng,
+    pub(super) case: Case,
+    pub(super) now: Time,
+    pub(super) rng: ChaCha8Rng,
+    /// Where a scripted world is cut; `None` in one that runs by chance.
+    pub(super) cuts: Option<Cuts>,
     queue: BinaryHeap<Reverse<(Time, u64, What)>>,
     queued: u64,
     hub_woken: Time,
 }
 
 impl World {
-    pub(super) fn new(seed: Seed, behaviour: Behaviour, restarts: bool) -> Self {
+    pub(super) fn new(case: Case, faults: Vec<FaultSpec>) -> Self {
         let start = Time::from_secs(1);
-        let config = |client| {
-            let behaviour = if client == WITNESS {
-                Behaviour::Spec
-            } else {
-                behaviour
+        let seed = Seed(case.seed);
+        let client = |index| {
+            let (behaviour, subprotocol) = match index {
+                WITNESS => (Behaviour::Spec, Subprotocol::JsonReliable),
+                _ => (case.behaviour, case.subprotocol),
             };
-            let mut config = SessionConfig::of(behaviour, Subprotocol::JsonReliable);
-            config.reconnect.retry_start = true;
-            Arc::new(config)
-        };
-        let client = |index| Client {
-            session: Session::new(config(index), Seed(index as u64)),
-            app: App::default(),
-            line: None,
-            dial: None,
-            black: Time::ZERO,
-            numbers: 0,
-            woken: Time::MAX,
+            let config = Arc::new(SessionConfig::of(behaviour, subprotocol));
+            Client {
+                session: Session::new(config, seed.child(&format!("client {index}"))),
+                app: App::default(),
+                subprotocol,
+                behaviour,
+                line: None,
+                dial: None,
+                black: Time::ZERO,
+                numbers: 0,
+                woken: Time::MAX,
+                start_queued: false,
+            }
         };
         World {
             core: Core::new(Settings {
                 seed,
                 id_seed: seed,
-                faults: Vec::new(),
+                faults,
                 recovery_window: Duration::from_secs(30),
                 handler: EventHandler::Echo,
                 upstream: None,
@@ -142,40 +138,30 @@ impl World {
                 start,
             }),
             clients: (0..=CLIENTS).map(client).collect(),
-            restarts,
-            probes: behaviour == Behaviour::Spec,
+            case,
             now: start,
             rng: seed.stream("world", 0),
+            cuts: None,
             queue: BinaryHeap::new(),
             queued: 0,
             hub_woken: Time::MAX,
         }
     }
 
-    fn at(&mut self, time: Time, what: What) {
+    pub(super) fn at(&mut self, time: Time, what: What) {
         self.queued += 1;
         self.queue.push(Reverse((time, self.queued, what)));
     }
 
+    /// A time while there is trouble.
     fn some_time(&mut self) -> Time {
         let micros = TROUBLE.as_micros() as u64;
         // The first second is for the witness to join.
         Time::from_secs(2) + Duration::from_micros(self.rng.random_range(0..micros))
     }
 
-    /// How long one frame travels: mostly a moment, now and then seconds.
-    fn travel(&mut self, client: usize) -> Duration {
-        let slow = client != WITNESS && self.rng.random_range(0..40) == 0;
-        let most = if slow { 6_000_000 } else { 40_000 };
-        Duration::from_micros(self.rng.random_range(100..most))
-    }
-
-    /// Runs to the end.
-    pub(super) fn run(&mut self) -> Result<(), String> {
-        for client in 0..=CLIENTS {
-            self.clients[client].session.start();
-            self.settle(client);
-        }
+    /// Plans what happens by chance.
+    fn plan(&mut self) {
         for client in 0..CLIENTS {
             for _ in 0..self.rng.random_range(5..25) {
                 let at = self.some_time();
@@ -185,16 +171,35 @@ impl World {
                 let at = self.some_time();
                 self.at(at, What::Cut { client });
             }
+            if self.rng.random_range(0..4) == 0 {
+                let at = self.some_time();
+                self.at(at, What::Stop { client });
+            }
         }
-        if self.restarts {
+        if self.case.restarts {
             let at = self.some_time();
             self.at(at, What::Restart);
         }
+    }
+
+    /// Runs until everything has come to rest.
+    pub(super) fn run(&mut self) -> Result<(), String> {
+        for client in 0..=CLIENTS {
+            self.clients[client].session.start();
+            self.settle(client);
+        }
+        let calm = match self.cuts {
+            Some(_) => self.plan_script(),
+            None => {
+                self.plan();
+                Time::from_secs(2) + TROUBLE
+            }
+        };
         for _ in 0..EVENTS_MAX {
             let Some(Reverse((time, _, what))) = self.queue.pop() else {
                 return Err("nothing will ever happen again".into());
             };
-            if time > Time::ZERO + END {
+            if time > Time::ZERO + END || (time > calm && self.is_at_rest()) {
                 return Ok(());
             }
             self.now = time;
@@ -204,11 +209,29 @@ impl World {
         Err(format!("{EVENTS_MAX} events and no end"))
     }
 
-    /// No state without a timer or an input that leaves it.
+    /// Everybody is connected over a sound line, and nobody waits for anything.
+    fn is_at_rest(&self) -> bool {
+        let waits = |key: Key| {
+            let session = self.core.sessions.get(key);
+            session.is_some_and(|session| !session.unacked.is_empty())
+        };
+        let sessions: Vec<Key> = self.core.sessions.keys().collect();
+        sessions.len() == self.clients.len()
+            && !sessions.into_iter().any(waits)
+            && self.clients.iter().all(|client| {
+                let sound = client.line.as_ref().is_some_and(Line::is_sound);
+                sound && client.session.is_connected() && client.session.outstanding() == 0
+            })
+    }
+
+    /// No state without a timer or an input that leaves it: a dial that will end, a line
+    /// that carries frames or will end, a timer, or a program that will start the client.
     fn check_exits(&self) -> Result<(), String> {
         for (index, client) in self.clients.iter().enumerate() {
-            let has_input = client.dial.is_some() || client.line.is_some();
-            if !has_input && client.session.poll_timeout().is_none() {
+            let by_line = client.line.as_ref().is_some_and(Line::will_act);
+            let by_program = client.session.is_stopped() && client.start_queued;
+            let by_timer = client.session.poll_timeout().is_some();
+            if !(client.dial.is_some() || by_line || by_program || by_timer) {
                 return Err(format!("client {index} is stuck: {:?}", client.session));
             }
         }
@@ -218,7 +241,17 @@ impl World {
     fn happen(&mut self, what: What) {
         match what {
             What::Act { client } => self.act(client),
-            What::Cut { client } => self.cut(client),
+            What::Step { client, step } => self.step(client, step),
+            What::Stop { client } => {
+                self.clients[client].session.stop();
+                self.settle(client);
+            }
+            What::Start { client } => {
+                self.clients[client].start_queued = false;
+                self.clients[client].session.start();
+                self.settle(client);
+            }
+            What::Cut { client } => self.trouble(client),
             What::Restart => {
                 self.core.restart();
                 self.pump_hub();
@@ -238,180 +271,19 @@ impl World {
                 client,
                 line,
                 bytes,
-            } => {
-                if let Some(link) = self.link(client, line) {
-                    let text = std::str::from_utf8(&bytes).unwrap();
-                    let request = json::decode_request(text).unwrap();
-                    self.core.frame(link, request, self.now);
-                    self.pump_hub();
-                }
-            }
-            What::Down { client, line, text } => {
-                if self.is_line(client, line) {
-                    self.hear(client, &text);
-                    self.settle(client);
-                }
-            }
-            What::DownEnd { client, line, code } => {
-                if self.is_line(client, line) {
-                    self.clients[client].line = None;
-                    let close = Close {
-                        code,
-                        reason: String::new(),
-                    };
-                    self.clients[client].session.handle_closed(self.now, close);
-                    self.settle(client);
-                }
-            }
-        }
-    }
-
-    fn is_line(&self, client: usize, number: u32) -> bool {
-        let line = self.clients[client].line.as_ref();
-        line.is_some_and(|line| line.number == number)
-    }
-
-    fn link(&self, client: usize, number: u32) -> Option<Key> {
-        let line = self.clients[client].line.as_ref()?;
-        line.link.filter(|_| line.number == number)
-    }
-
-    // ---- what programs and the network do -----------------------------------------------
-
-    fn act(&mut self, client: usize) {
-        let group = GROUPS[self.rng.random_range(0..GROUPS.len())];
-        let operation = match self.rng.random_range(0..10) {
-            0 => Operation::Join(group.into()),
-            1 => Operation::Leave(group.into()),
-            _ => {
-                let app = &mut self.clients[client].app;
-                app.published += 1;
-                Operation::Send {
-                    group: group.into(),
-                    no_echo: false,
-                    content: app.published,
-                }
-            }
-        };
-        let now = self.now;
-        // Far fewer than may be without an outcome are ever asked.
-        let session = &mut self.clients[client].session;
-        session.request(now, operation, true).unwrap();
-        self.settle(client);
-    }
-
-    /// The line is gone with everything on it. Now and then the client does not hear of it:
-    /// then its own watch has to tell it.
-    fn cut(&mut self, client: usize) {
-        if self.rng.random_range(0..3) == 0 {
-            let black = self.rng.random_range(1..45);
-            self.clients[client].black = self.now + Duration::from_secs(black);
-        }
-        let unheard = self.probes && self.rng.random_range(0..3) == 0;
-        let Some(line) = &mut self.clients[client].line else {
-            return;
-        };
-        let link = line.link.take();
-        // What is under way belongs to another line now, and is lost.
-        line.number += 1 << 20;
-        if let Some(link) = link {
-            if self.rng.random_range(0..2) == 0 {
-                self.core.closed(link, None, self.now);
-            } else {
-                self.core.ping_timeout(link, self.now);
-            }
-            self.pump_hub();
-        }
-        if unheard {
-            return;
-        }
-        self.clients[client].line = None;
-        let session = &mut self.clients[client].session;
-        session.handle_closed(self.now, Close::without_frame("cut"));
-        self.settle(client);
-    }
-
-    fn dialled(&mut self, client: usize, number: u32) {
-        let Some((_, dial)) = self.clients[client]
-            .dial
-            .take_if(|(current, _)| *current == number)
-        else {
-            return;
-        };
-        if self.clients[client].black > self.now {
-            let session = &mut self.clients[client].session;
-            session.handle_dial_failed(self.now, "black");
-            return self.settle(client);
-        }
-        let now = self.now;
-        let link = match &dial {
-            Dial::New => {
-                let identity = Identity {
-                    hub: "chat".into(),
-                    user: None,
-                    permissions: Permissions::all(),
-                    remembered: crate::hub::core::Remembered::default(),
-                    groups: Vec::new(),
-                    token_lifetime: Duration::from_secs(7 * 24 * 3600),
-                };
-                Some(self.core.open(identity, Subprotocol::JsonReliable, now))
-            }
-            Dial::Recover {
-                connection_id,
-                token,
-            } => self.core.recover(connection_id, token, now).ok(),
-        };
-        self.clients[client].line = Some(Line {
-            number,
-            link,
-            up_last: now,
-            down_last: now,
-        });
-        self.clients[client].session.handle_opened(now);
-        if link.is_none() {
-            let at = now + self.travel(client);
-            let code = Some(close::POLICY);
-            self.at(
-                at,
-                What::DownEnd {
-                    client,
-                    line: number,
-                    code,
-                },
-            );
-        }
-        self.pump_hub();
-        self.settle(client);
-    }
-
-    // ---- the client's shell -------------------------------------------------------------
-
-    fn hear(&mut self, client: usize, text: &str) {
-        let now = self.now;
-        let Client { session, app, .. } = &mut self.clients[client];
-        let frame = json::decode_downstream(text).unwrap();
-        let received = session.handle_frame(now, frame);
-        let mut first = false;
-        while let Some(event) = session.poll_event() {
-            first |= matches!(event, Event::Connected { epoch: 0, .. });
-            app.event(event);
-        }
-        if let Received::Data {
-            message,
-            fresh: true,
-        } = received
-        {
-            let payload = String::from_utf8(message.data.as_bytes().to_vec()).unwrap();
-            let id = message.sequence_id.unwrap().0;
-            app.heard.last_mut().unwrap().push((id, payload));
-        }
-        if first {
-            self.join_all(client);
+            } => self.arrives_up(client, line, &bytes),
+            What::Down {
+                client,
+                line,
+                bytes,
+            } => self.arrives_down(client, line, &bytes),
+            What::DownEnd { client, line, code } => self.ends(client, line, code),
+            What::Lapse { client, line } => self.lapse(client, line),
         }
     }
 
     /// Does what the session asks for, and plans its next timer.
-    fn settle(&mut self, client: usize) {
+    pub(super) fn settle(&mut self, client: usize) {
         loop {
             while let Some(output) = self.clients[client].session.poll_output() {
                 match output {
@@ -424,6 +296,12 @@ impl World {
                 break;
             }
         }
+        if self.clients[client].session.is_stopped() && !self.clients[client].start_queued {
+            // Behind each client there is a program that wants it to run.
+            self.clients[client].start_queued = true;
+            let at = self.now + Duration::from_micros(self.rng.random_range(0..5_000_000));
+            self.at(at, What::Start { client });
+        }
         if let Some(due) = self.clients[client].session.poll_timeout() {
             let due = due.max(self.now);
             if due < self.clients[client].woken {
@@ -433,97 +311,8 @@ impl World {
         }
     }
 
-    fn join_all(&mut self, client: usize) {
-        for group in GROUPS {
-            let now = self.now;
-            let session = &mut self.clients[client].session;
-            session
-                .request(now, Operation::Join(group.into()), true)
-                .unwrap();
-        }
-    }
-
-    fn dial(&mut self, client: usize, dial: Dial) {
-        self.clients[client].numbers += 1;
-        let number = self.clients[client].numbers;
-        self.clients[client].dial = Some((number, dial));
-        let at = self.now + self.travel(client);
-        self.at(
-            at,
-            What::Dialled {
-                client,
-                dial: number,
-            },
-        );
-    }
-
-    /// The client gives its transport up.
-    fn leave(&mut self, client: usize, close: Option<Close>) {
-        self.clients[client].dial = None;
-        if let Some(line) = self.clients[client].line.take()
-            && let Some(link) = line.link
-        {
-            let code = close.and_then(|close| close.code);
-            self.core.closed(link, code, self.now);
-            self.pump_hub();
-        }
-    }
-
-    /// Puts the frames that the session wants written on the line.
-    fn transmit(&mut self, client: usize) -> bool {
-        let mut frames = Vec::new();
-        let now = self.now;
-        let Client {
-            session, app, line, ..
-        } = &mut self.clients[client];
-        if line.is_none() {
-            return false;
-        }
-        while let Some(transmit) = session.poll_transmit(now) {
-            let mut bytes = Vec::new();
-            json::encode_upstream(&frame(client, app, transmit), &mut bytes);
-            frames.push(bytes);
-        }
-        let any = !frames.is_empty();
-        for bytes in frames {
-            let travel = self.travel(client);
-            let Some(line) = &mut self.clients[client].line else {
-                break;
-            };
-            let at = (now + travel).max(line.up_last);
-            line.up_last = at;
-            let line = line.number;
-            self.at(
-                at,
-                What::Up {
-                    client,
-                    line,
-                    bytes,
-                },
-            );
-        }
-        any
-    }
-
-    // ---- the hub's shell ----------------------------------------------------------------
-
-    fn pump_hub(&mut self) {
-        let mut dirty = Vec::new();
-        self.core.take_dirty(&mut dirty);
-        for link in dirty {
-            let mut bytes = Vec::new();
-            let end = self.core.drain(link, &mut bytes, usize::MAX, self.now);
-            let owner = (0..self.clients.len()).find(|client| {
-                let line = self.clients[*client].line.as_ref();
-                line.is_some_and(|line| line.link == Some(link))
-            });
-            if let Some(client) = owner {
-                self.send_down(client, &bytes, end.as_ref());
-            }
-            if end.is_some() {
-                self.core.closed(link, None, self.now);
-            }
-        }
+    /// Plans the hub's next timer.
+    pub(super) fn wake_hub(&mut self) {
         if let Some(due) = self.core.next_deadline() {
             let due = due.max(self.now);
             if due < self.hub_woken {
@@ -533,113 +322,11 @@ impl World {
         }
     }
 
-    fn send_down(&mut self, client: usize, bytes: &[u8], end: Option<&End>) {
-        let mut whats: Vec<What> = Vec::new();
-        let Some(number) = self.clients[client].line.as_ref().map(|line| line.number) else {
-            return;
-        };
-        for text in texts(bytes) {
-            whats.push(What::Down {
-                client,
-                line: number,
-                text,
-            });
-        }
-        if let Some(end) = end {
-            let code = match end {
-                End::Close { code, .. } => Some(*code),
-                End::Reset => None,
-            };
-            whats.push(What::DownEnd {
-                client,
-                line: number,
-                code,
-            });
-        }
-        for what in whats {
-            let travel = self.travel(client);
-            let now = self.now;
-            let Some(line) = &mut self.clients[client].line else {
-                return;
-            };
-            let at = (now + travel).max(line.down_last);
-            line.down_last = at;
-            self.at(at, what);
-        }
-    }
-}
-
-/// The text messages in a hub's bytes.
-fn texts(mut bytes: &[u8]) -> Vec<String> {
-    let mut texts = Vec::new();
-    while let [opcode, short, tail @ ..] = bytes {
-        let (length, body) = match short {
-            126 => (
-                usize::from(u16::from_be_bytes([tail[0], tail[1]])),
-                &tail[2..],
-            ),
-            short => (usize::from(*short), tail),
-        };
-        if *opcode == 0x81 {
-            texts.push(String::from_utf8(body[..length].to_vec()).unwrap());
-        }
-        bytes = &body[length..];
-    }
-    texts
-}
-
-/// A payload names its publisher, its number there and the publisher's connection: what the
-/// hub may execute only once.
-fn frame(client: usize, app: &mut App, transmit: Transmit<'_, u32>) -> Upstream<'static> {
-    match transmit {
-        Transmit::Control(Control::Ping) => Upstream::Ping,
-        Transmit::Control(Control::SequenceAck(sequence_id)) => {
-            Upstream::SequenceAck { sequence_id }
-        }
-        Transmit::Request {
-            operation,
-            transmission,
-        } => {
-            let ack_id = transmission.ack_id;
-            match operation {
-                Operation::Join(group) => Upstream::JoinGroup {
-                    group: group.to_string().into(),
-                    ack_id,
-                },
-                Operation::Leave(group) => Upstream::LeaveGroup {
-                    group: group.to_string().into(),
-                    ack_id,
-                },
-                Operation::Send { group, content, .. } => {
-                    app.resent += u32::from(transmission.cause != Cause::First);
-                    Upstream::SendToGroup {
-                        group: group.to_string().into(),
-                        ack_id,
-                        no_echo: false,
-                        data: Data::Text(
-                            format!("{client}-{content}-{}", transmission.epoch).into(),
-                        ),
-                    }
-                }
-                Operation::Event { .. } => unreachable!("no events in this world"),
-            }
-        }
-    }
-}
-
-impl App {
-    fn event(&mut self, event: Event<u32>) {
-        match event {
-            Event::Connected { .. } => self.heard.push(Vec::new()),
-            Event::RecoveryConfirmed => self.recovered += 1,
-            Event::RecoveryFailed(_) | Event::NotRecoverable(_) => self.lost += 1,
-            Event::Settled(settled) => {
-                if let Operation::Send { content, .. } = settled.operation {
-                    let outcomes = self.outcomes.entry(content).or_default();
-                    outcomes.push(settled.outcome);
-                }
-            }
-            _ => {}
-        }
+    /// The transport of a client is gone, and it knows.
+    pub(super) fn closed(&mut self, client: usize, close: Close) {
+        self.clients[client].line = None;
+        let now = self.now;
+        self.clients[client].session.handle_closed(now, close);
+        self.settle(client);
     }
 }
