@@ -315,3 +315,45 @@ async fn harm_to_one_connection_leaves_the_others_alone() {
     assert!(page.contains("hubstorm_hub_groups 10002"));
     drop(many);
 }
+
+#[tokio::test]
+async fn a_listing_in_pages_names_each_connection_once() {
+    let hub = hub();
+    let mut members = Vec::new();
+    for _ in 0..7 {
+        members.push(Raw::joined(&hub, "g").await);
+    }
+    // How many on each page, with these parameters.
+    for (query, pages) in [
+        ("", vec![7]),
+        ("&maxpagesize=3", vec![3, 3, 1]),
+        ("&maxpagesize=7", vec![7]),
+        ("&maxpagesize=3&top=5", vec![3, 2]),
+        ("&maxpagesize=3&top=6", vec![3, 3]),
+        ("&top=2", vec![2]),
+    ] {
+        let (mut seen, mut sizes) = (std::collections::BTreeSet::new(), Vec::new());
+        let mut next = Some(format!(
+            "/api/hubs/chat/groups/g/connections?api-version=2024-12-01{query}"
+        ));
+        while let Some(path) = next {
+            let (status, body) = http(&hub, "GET", &path, "", "").await;
+            assert_eq!(status, 200, "{path}: {body}");
+            let page: Value = serde_json::from_str(&body).unwrap();
+            let listed = page["value"].as_array().unwrap();
+            sizes.push(listed.len());
+            for connection in listed {
+                let id = connection["connectionId"].as_str().unwrap().to_owned();
+                assert!(seen.insert(id), "twice, with {query}");
+            }
+            let base = format!("http://{}", hub.addr());
+            next = page["nextLink"]
+                .as_str()
+                .map(|link| link.strip_prefix(&base).unwrap().to_owned());
+            assert!(sizes.len() < 9, "pages without end");
+        }
+        assert_eq!(sizes, pages, "{query}");
+    }
+    let path = "/api/hubs/chat/groups/nobody/connections";
+    assert_eq!(http(&hub, "GET", path, "", "").await.1, r#"{"value":[]}"#);
+}

@@ -169,10 +169,10 @@ pub struct HubArgs {
     #[arg(long)]
     pub expose: bool,
     /// Check the tokens of clients against this key
-    #[arg(long, value_name = "K", env = "HUBSTORM_ACCESS_KEY", hide_env_values = true, value_parser = secret)]
+    #[arg(long, value_name = "K", env = "HUBSTORM_ACCESS_KEY", hide_env_values = true, value_parser = access_key)]
     pub access_key: Option<SecretString>,
     /// Take tokens signed with this key, too
-    #[arg(long, value_name = "K", env = "HUBSTORM_SECONDARY_ACCESS_KEY", hide_env_values = true, value_parser = secret, requires = "access_key")]
+    #[arg(long, value_name = "K", env = "HUBSTORM_SECONDARY_ACCESS_KEY", hide_env_values = true, value_parser = access_key, requires = "access_key")]
     pub secondary_access_key: Option<SecretString>,
     /// Refuse connections beyond so many with 429 [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -334,6 +334,15 @@ pub enum LogLevel {
 
 /// Reads a secret, so that no error or debug print can show it.
 fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(SecretString::from(text))
+}
+
+/// Reads an access key. An empty one is refused: it stands for a variable that was not set,
+/// not for a key.
+fn access_key(text: &str) -> Result<SecretString, &'static str> {
+    if text.is_empty() {
+        return Err("the key is empty; leave the flag and its variable out to take everyone");
+    }
     Ok(SecretString::from(text))
 }
 

@@ -182,6 +182,20 @@ impl Raw {
         self.bytes(&[&head[..], &masked].concat()).await;
     }
 
+    /// The same with a payload of any length.
+    pub(crate) async fn large_fragment(&mut self, first: u8, payload: &[u8]) {
+        let length = (payload.len() as u64).to_be_bytes();
+        let mask = [0x55; 4];
+        let masked: Vec<u8> = payload.iter().map(|byte| byte ^ 0x55).collect();
+        self.bytes(&[&[first, 0xff][..], &length, &mask, &masked].concat())
+            .await;
+    }
+
+    /// The socket under it.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     pub(crate) async fn bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
@@ -246,4 +260,25 @@ impl Raw {
             }
         }
     }
+}
+
+/// The body of the response to a GET.
+pub(crate) async fn get(hub: &Hub, path: &str) -> String {
+    let mut stream = TcpStream::connect(hub.addr()).await.unwrap();
+    let addr = hub.addr();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut reply))
+        .await
+        .unwrap()
+        .unwrap();
+    reply.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+/// A text frame as a client sends it.
+pub(crate) fn masked(text: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    Parser::write_message(&mut out, text, OpCode::Text, true, true);
+    out.to_vec()
 }

@@ -25,6 +25,9 @@ use crate::wire::{Data, DecodeError, Subprotocol, close, codec};
 
 /// Reads before the task lets others run.
 const READS_PER_POLL: usize = 8;
+/// Bytes read before the task lets others run: who sends frames in a loop delays the others
+/// by no more than it takes to look at so many.
+const READ_BATCH: usize = 64 * 1024;
 /// Writes before the task lets others run.
 const WRITES_PER_POLL: usize = 8;
 /// Bytes gathered for one write; a frame that crosses it is still written whole.
@@ -144,6 +147,7 @@ impl Connection {
         let shell = self.shell.clone();
         let mut buffer = shell.read_buffer.borrow_mut();
         let mut heard = false;
+        let mut length = 0;
         let result = 'reads: {
             for _ in 0..READS_PER_POLL {
                 if shell.core.borrow().waiting(self.link) >= WAITING_MAX {
@@ -160,8 +164,12 @@ impl Connection {
                     continue;
                 }
                 heard = true;
+                length += bytes.filled().len();
                 if let Err(stop) = self.feed(bytes.filled_mut(), now) {
                     break 'reads Reading::Stopped(stop);
+                }
+                if length >= READ_BATCH {
+                    break;
                 }
             }
             Reading::Yield
