@@ -49,6 +49,10 @@ pub struct GeneratorFacts {
     /// Latencies too long for the histograms (over one hour), recorded as one hour.
     #[serde(default)]
     pub latencies_clipped: u64,
+    /// By how much resident memory grew over the last half of the run, as a share of its
+    /// mean there (0.01 is 1 %); null for runs too short to say.
+    #[serde(default)]
+    pub rss_growth: Option<f64>,
 }
 
 impl GeneratorFacts {

@@ -7,7 +7,7 @@ use super::results::{
     Clients, Ledger, PoolClients, PoolResult, Publishes, Results, RunInfo, SCHEMA, Verdict,
 };
 use super::threshold;
-use super::timeline::TimelinePoint;
+use super::timeline::{TimelinePoint, rss_growth};
 use super::verdict::{self, Circumstances};
 use crate::generator::GeneratorFacts;
 use crate::metrics::Snapshot;
@@ -81,7 +81,10 @@ impl Results {
                 .zip(snapshot.chaos)
                 .map(|(kind, n)| (kind.name(), n))
                 .collect(),
-            generator: facts.generator,
+            generator: GeneratorFacts {
+                rss_growth: rss_growth(&facts.timeline),
+                ..facts.generator
+            },
             timeline: facts.timeline,
             incidents: verification.incidents.iter().map(Into::into).collect(),
             pools: pools(scenario, snapshot),

@@ -197,6 +197,8 @@ mod tests {
         delivery_p99: Some(12_300),
         violations: 0,
         chaos: 3,
+        rss_bytes: 41_000_000,
+        verifier_bytes: 2_000_000,
     };
 
     #[test]

@@ -42,13 +42,14 @@ const LEDGER: [&str; 9] = [
 ];
 
 /// The generator's numbers: field, unit of a bound, and the factor from field to bound.
-const GENERATOR: [(&str, Unit, f64); 6] = [
+const GENERATOR: [(&str, Unit, f64); 7] = [
     ("cpu_s", Unit::Seconds, 1.0),
     ("peak_rss_bytes", Unit::Bytes, 1.0),
     ("fds_peak", Unit::Count, 1.0),
     ("schedule_lag_p99_us", Unit::Seconds, 1e-6),
     ("loop_lag_p99_us", Unit::Seconds, 1e-6),
     ("run_delay_s", Unit::Seconds, 1.0),
+    ("rss_growth", Unit::Share, 1.0),
 ];
 
 /// What a lookup found.
@@ -117,7 +118,7 @@ pub fn lookup(results: &Results, metric: &str) -> Option<Measured> {
         "generator" => {
             let (source, unit, factor) = GENERATOR.iter().find(|(field, ..)| *field == name)?;
             Some(Measured {
-                value: Some(field(&results.generator, source)? * factor),
+                value: field(&results.generator, source).map(|value| value * factor),
                 unit: *unit,
             })
         }
@@ -178,8 +179,11 @@ fn latency(table: &LatencyTable, group: &str, name: &str) -> Option<Measured> {
 }
 
 /// What a percentage of this metric is a percentage of; `None` for metrics without a whole.
-/// `delivery.verified >= 100%` speaks of all owed deliveries.
+/// `delivery.verified >= 100%` speaks of all owed deliveries; growth is a share already.
 fn whole(results: &Results, metric: &str) -> Option<f64> {
+    if metric == "generator.rss_growth" {
+        return Some(1.0);
+    }
     let owed = results.delivery.expected;
     (metric.starts_with("delivery.") && owed > 0).then_some(owed as f64)
 }

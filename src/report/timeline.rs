@@ -10,6 +10,8 @@ use crate::metrics::{LatencyKind, Snapshot};
 
 /// The most points a timeline holds.
 pub const POINTS_MAX: usize = 3600;
+/// The fewest points from which growth of memory is told.
+pub const GROWTH_POINTS_MIN: usize = 30;
 
 /// What happened in the interval that ends at `t_s`.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -31,6 +33,13 @@ pub struct TimelinePoint {
     pub violations: u64,
     /// Faults injected in it, one for each client hit.
     pub chaos: u64,
+    /// Resident memory of the process at its end, bytes; 0 where it cannot be read. In
+    /// merged points the larger of the two.
+    #[serde(default)]
+    pub rss_bytes: u64,
+    /// What the verifier held at its end, bytes, by its own accounting, likewise.
+    #[serde(default)]
+    pub verifier_bytes: u64,
 }
 
 impl TimelinePoint {
@@ -45,7 +54,18 @@ impl TimelinePoint {
         self.delivery_p99 = self.delivery_p99.max(later.delivery_p99);
         self.violations += later.violations;
         self.chaos += later.chaos;
+        self.rss_bytes = self.rss_bytes.max(later.rss_bytes);
+        self.verifier_bytes = self.verifier_bytes.max(later.verifier_bytes);
     }
+}
+
+/// What was held at a moment.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Held {
+    /// Resident memory, bytes; 0 where it cannot be read.
+    pub rss_bytes: u64,
+    /// The verifier's own accounting, bytes.
+    pub verifier_bytes: u64,
 }
 
 /// Makes points from snapshots. Feed it once a second.
@@ -83,7 +103,13 @@ impl Default for Timeline {
 impl Timeline {
     /// Takes the totals at `t_s` seconds after the start and returns what happened since
     /// the call before.
-    pub fn push(&mut self, t_s: f64, snapshot: &Snapshot, violations: u64) -> TimelinePoint {
+    pub fn push(
+        &mut self,
+        t_s: f64,
+        snapshot: &Snapshot,
+        violations: u64,
+        held: Held,
+    ) -> TimelinePoint {
         let total = snapshot.total();
         let chaos = snapshot.chaos.iter().sum();
         let latest = total.latency.get(LatencyKind::Delivery);
@@ -116,6 +142,8 @@ impl Timeline {
             delivery_p99: quantile(0.99),
             violations: since(violations, &mut self.violations),
             chaos: since(chaos, &mut self.chaos),
+            rss_bytes: held.rss_bytes,
+            verifier_bytes: held.verifier_bytes,
         };
         self.latency = latest.cloned();
         self.connected_peak = self.connected_peak.max(point.connected);
@@ -158,9 +186,60 @@ impl Timeline {
     }
 }
 
+/// By how much resident memory grew over the last half of a run, as a share of its mean
+/// there: a straight line is laid through the points, so that neither a single peak nor the
+/// start decides. Negative when it shrank; `None` with fewer than [`GROWTH_POINTS_MIN`]
+/// points in that half, which say nothing about wear.
+pub fn rss_growth(points: &[TimelinePoint]) -> Option<f64> {
+    let end = points.last()?.t_s;
+    let half: Vec<(f64, f64)> = points
+        .iter()
+        .filter(|point| point.t_s >= end / 2.0 && point.rss_bytes > 0)
+        .map(|point| (point.t_s, point.rss_bytes as f64))
+        .collect();
+    if half.len() < GROWTH_POINTS_MIN {
+        return None;
+    }
+    let n = half.len() as f64;
+    let mean_t = half.iter().map(|(t, _)| t).sum::<f64>() / n;
+    let mean = half.iter().map(|(_, rss)| rss).sum::<f64>() / n;
+    let along: f64 = half
+        .iter()
+        .map(|(t, rss)| (t - mean_t) * (rss - mean))
+        .sum();
+    let spread: f64 = half.iter().map(|(t, _)| (t - mean_t).powi(2)).sum();
+    let span = half[half.len() - 1].0 - half[0].0;
+    Some(along / spread * span / mean)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn memory(t_s: f64, mib: f64) -> TimelinePoint {
+        TimelinePoint {
+            t_s,
+            rss_bytes: (mib * 1048576.0) as u64,
+            ..TimelinePoint::default()
+        }
+    }
+
+    #[test]
+    fn a_leak_shows_and_a_start_or_a_peak_does_not() {
+        let run = |at: fn(f64) -> f64| -> Vec<TimelinePoint> {
+            (1..=1800).map(|t| memory(t.into(), at(t.into()))).collect()
+        };
+        // Warming up in the first half is not wear.
+        let flat = rss_growth(&run(|t| if t < 600.0 { t / 20.0 } else { 30.0 }));
+        assert!(flat.unwrap().abs() < 1e-9, "{flat:?}");
+        let peak = rss_growth(&run(|t| if t == 1350.0 { 60.0 } else { 30.0 }));
+        assert!(peak.unwrap().abs() < 0.001, "{peak:?}");
+        // 30 MiB and 1 MiB more every 10 minutes: 1.5 MiB over the last half, of 32.25.
+        let leak = rss_growth(&run(|t| 30.0 + t / 600.0)).unwrap();
+        assert!((leak - 1.5 / 32.25).abs() < 0.001, "{leak}");
+        assert_eq!(rss_growth(&run(|t| t)[..20]), None, "too short to say");
+        assert_eq!(rss_growth(&[]), None);
+    }
 
     #[test]
     fn a_point_shows_its_own_second_and_not_the_run_so_far() {
@@ -174,10 +253,10 @@ mod tests {
         };
         snapshot.pools[0].connections.connected = 9;
         count(&mut snapshot, 50_000);
-        timeline.push(1.0, &snapshot, 0);
+        timeline.push(1.0, &snapshot, 0, Held::default());
         snapshot.pools[0].connections.connected = 7;
         count(&mut snapshot, 900);
-        let second = timeline.push(2.0, &snapshot, 3);
+        let second = timeline.push(2.0, &snapshot, 3, Held::default());
         assert_eq!(
             (second.published, second.delivered, second.violations),
             (1, 2, 3)
@@ -187,7 +266,12 @@ mod tests {
             Some(900),
             "the slow one was a second ago"
         );
-        assert_eq!(timeline.push(3.0, &snapshot, 3).delivery_p50, None);
+        assert_eq!(
+            timeline
+                .push(3.0, &snapshot, 3, Held::default())
+                .delivery_p50,
+            None
+        );
         assert_eq!(timeline.connected_peak(), 9);
         assert_eq!(timeline.finish().len(), 3);
     }
@@ -199,7 +283,7 @@ mod tests {
         let seconds = 3 * POINTS_MAX as u64 + 17;
         for t in 1..=seconds {
             snapshot.pools[0].publish.attempted += 1;
-            timeline.push(t as f64, &snapshot, 0);
+            timeline.push(t as f64, &snapshot, 0, Held::default());
         }
         let points = timeline.finish();
         assert!(points.len() <= POINTS_MAX, "{}", points.len());

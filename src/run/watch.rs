@@ -10,6 +10,7 @@ use crate::exporter::{self, MetricsServer, SharedState};
 use crate::generator::{GeneratorFacts, Sampler};
 use crate::report::progress::{Now, Progress, ProgressMode};
 use crate::report::terminal::{Again, Banner, Paint, banner, summary};
+use crate::report::timeline::Held;
 use crate::report::write::{Event, WriteError};
 use crate::report::{EventLog, Monitor, Results, ResultsDir, RunInfo, Timeline};
 use crate::scenario::Scenario;
@@ -77,7 +78,11 @@ impl Watch {
             .as_mut()
             .and_then(|sampler| sampler.sample(tick.now).ok());
         let violations = tick.progress.violations.total();
-        let point = self.timeline.push(t_s, tick.snapshot, violations);
+        let held = Held {
+            rss_bytes: process.as_ref().map_or(0, |process| process.rss_bytes),
+            verifier_bytes: tick.progress.bytes,
+        };
+        let point = self.timeline.push(t_s, tick.snapshot, violations, held);
         let connections = tick.snapshot.total().connections;
         self.progress.tick(
             &point,

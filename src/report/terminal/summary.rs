@@ -378,12 +378,16 @@ fn verifier(results: &Results) -> Vec<String> {
 fn generator(results: &Results, paint: Paint) -> Vec<String> {
     let facts = &results.generator;
     let mut lines = vec![format!(
-        "{:.1} s CPU in {}, {} memory at the peak, {} files, schedule lag p99 {}",
+        "{:.1} s CPU in {}, {} memory at the peak{}, {} files, schedule lag p99 {}",
         facts.cpu_s,
         duration(std::time::Duration::from_secs_f64(
             results.run.duration_s.clamp(0.0, 1e9)
         )),
         bytes(facts.peak_rss_bytes),
+        facts.rss_growth.map_or(String::new(), |growth| format!(
+            " ({:+.1} % over the last half)",
+            growth * 100.0
+        )),
         count(facts.fds_peak),
         micros(facts.schedule_lag_p99_us)
     )];

@@ -23,7 +23,7 @@ pub enum Measure {
     Duration,
     /// A size: `2GiB`.
     Bytes,
-    /// A plain number, or a percentage of `delivery.expected`.
+    /// A plain number, or a percentage: of `delivery.expected`, or of the mean.
     CountOrShare,
 }
 
@@ -67,11 +67,12 @@ const DELIVERY: [(&str, Measure); 6] = [
     ("not_owed", Measure::Count),
     ("edge", Measure::Count),
 ];
-const GENERATOR: [(&str, Measure); 4] = [
+const GENERATOR: [(&str, Measure); 5] = [
     ("cpu_s", Measure::Duration),
     ("peak_rss_bytes", Measure::Bytes),
     ("fds_peak", Measure::Count),
     ("schedule_lag_p99_us", Measure::Duration),
+    ("rss_growth", Measure::CountOrShare),
 ];
 
 /// Every metric that a threshold can name, with its measure.
