@@ -216,7 +216,8 @@ fn streams_run_whole_in_protobuf_and_across_encodings() {
     world
         .core
         .service_join("chat", Target::All, &Choice::default(), &["g".into()]);
-    (frames(&mut world, a), frames(&mut world, c));
+    frames(&mut world, a);
+    frames(&mut world, c);
     ask(
         &mut world,
         a,
