@@ -17,11 +17,12 @@ use super::ears::Ears;
 use super::error::{ConnectError, RequestError};
 use super::event::Event;
 use super::link::{Dialling, Link};
+use super::newer::{NewerCommand, Waiters};
 use super::request::Outcome as Answered;
 use super::worker::Worker;
 use crate::base::{Seed, Time};
 use crate::protocol::{
-    Control, Dial, Operation, Output, RequestOptions, Session, StopHabit, Transmit,
+    Control, Dial, Operation, Output, RequestOptions, Session, StopHabit, StreamOrder, Transmit,
 };
 use crate::transport::{Closed, DialRequest, Incoming, Target, log_frame};
 use crate::wire::close::Close;
@@ -47,6 +48,8 @@ pub(super) enum Command {
         reply: oneshot::Sender<Answered>,
     },
     Cancel(u64),
+    /// About streams and invocations.
+    Newer(NewerCommand),
 }
 
 /// The task's ends of the channels to the handles.
@@ -89,6 +92,8 @@ impl Driver {
                 notice: None,
                 refusal: None,
                 connect_error: None,
+                newer: Waiters::default(),
+                order: StreamOrder::default(),
             },
             stop_at: None,
             stoppers: Vec::new(),
@@ -202,6 +207,11 @@ impl Driver {
                     }
                 };
                 let _ = reply.send(Err(refusal));
+            }
+            Command::Newer(command) => {
+                let stopping = self.stop_at.is_some() || self.session.is_stopped();
+                let waiters = &mut self.ears.newer;
+                waiters.command(&mut self.session, command, stopping, now);
             }
             Command::Cancel(token) => {
                 let mut waiting = self.ears.waiting.iter();
@@ -317,6 +327,7 @@ impl Driver {
                     }
                 }
             }
+            self.ears.newer.write_waiting(&mut self.session);
             if !self.transmit(now) && !self.session.has_output() {
                 return dialled;
             }
@@ -390,7 +401,7 @@ impl Driver {
             };
             any = true;
             frame.clear();
-            encode(subprotocol, &transmit, frame);
+            encode(subprotocol, transmit, frame);
             log_frame(&ears.name(), true, frame);
             let queued = if subprotocol.is_binary() {
                 socket.queue_binary(frame)
@@ -406,18 +417,26 @@ impl Driver {
     }
 }
 
-fn encode(subprotocol: Subprotocol, transmit: &Transmit<'_, Content>, out: &mut Vec<u8>) {
+fn encode(subprotocol: Subprotocol, transmit: Transmit<'_, Content>, out: &mut Vec<u8>) {
     let frame = match transmit {
         Transmit::Control(Control::Ping) => Upstream::Ping,
-        Transmit::Control(Control::SequenceAck(sequence_id)) => Upstream::SequenceAck {
-            sequence_id: *sequence_id,
-        },
+        Transmit::Control(Control::SequenceAck(sequence_id)) => {
+            Upstream::SequenceAck { sequence_id }
+        }
+        Transmit::Newer(newer) => {
+            let request = newer.into_request(|content| content.reborrow());
+            // Refused at the start where there is no encoding for it.
+            if let Err(error) = codec::encode_request(subprotocol, &request, out) {
+                tracing::warn!(%error, "frame not written");
+            }
+            return;
+        }
         Transmit::Request {
             operation,
             transmission,
         } => {
             let ack_id = transmission.ack_id;
-            match &**operation {
+            match &*operation {
                 Operation::Join(group) => Upstream::JoinGroup {
                     group: (&**group).into(),
                     ack_id,

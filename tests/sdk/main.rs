@@ -4,3 +4,4 @@ mod life;
 mod lines;
 mod requests;
 mod rig;
+mod streams;
