@@ -67,6 +67,9 @@ pub enum RunError {
     /// The results folder cannot be used.
     #[error(transparent)]
     Results(#[from] WriteError),
+    /// This box is too small.
+    #[error("{}", lines(.0))]
+    NoRoom(Vec<generator::Lack>),
     /// Not enough file descriptors.
     #[error(transparent)]
     Descriptors(#[from] generator::FdError),
@@ -88,6 +91,11 @@ pub enum RunError {
     FaultsElsewhere(String),
 }
 
+fn lines(lacks: &[generator::Lack]) -> String {
+    let lines: Vec<String> = lacks.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
 /// Runs a scenario and writes its report.
 ///
 /// # Errors
@@ -97,6 +105,11 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
     let clock = Clock::start();
     let started_at = clock.wall(clock.now());
     let scenario = Arc::new(scenario);
+    let addresses = options.sources.as_ref().map_or(1, SourceAddresses::count);
+    let lacks = generator::lacks(&scenario, addresses as u64, &generator::Machine::this());
+    if !lacks.is_empty() {
+        return Err(RunError::NoRoom(lacks));
+    }
     generator::ensure_fds(generator::needed_fds(&scenario))?;
     Dialer::new(&options.tls)?;
     let dir = match &options.out {

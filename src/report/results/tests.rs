@@ -75,6 +75,7 @@ pub(in crate::report) fn scenario() -> Scenario {
         no_echo: false,
     });
     Scenario {
+        notes: Vec::new(),
         name: "quickstart".into(),
         seed: Seed(7),
         seed_drawn: false,
@@ -88,6 +89,7 @@ pub(in crate::report) fn scenario() -> Scenario {
         groups: (0..20).map(|n| format!("group-{n}")).collect(),
         chaos: vec![
             ChaosEntry {
+                stream: 0,
                 kind: ChaosKind::Reset,
                 pool: Some(0),
                 share: Share::Fraction(0.1),
@@ -101,6 +103,7 @@ pub(in crate::report) fn scenario() -> Scenario {
                 rolling: Duration::ZERO,
             },
             ChaosEntry {
+                stream: 1,
                 kind: ChaosKind::Blackout,
                 pool: None,
                 share: Share::Count(5),
