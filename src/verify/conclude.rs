@@ -30,6 +30,7 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
     let mut exercised = Exercised::default();
     let mut totals = PublishTotals::default();
     let mut broken: FxHashSet<(u32, u16, u16)> = FxHashSet::default();
+    let mut stalled: FxHashSet<(u32, u16)> = FxHashSet::default();
     let saw_error = outcomes.iter().any(|outcome| outcome.saw_error);
     for outcome in &outcomes {
         violations.merge(&outcome.violations);
@@ -56,18 +57,26 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
         .map(|(a, b)| u64::from(b - a) + 1)
         .sum();
     violations.add(Violation::AckLie, told);
-    for suspect in outcomes.iter().flat_map(|outcome| &outcome.suspects) {
-        let Some(kind) = suspect.kind else { continue };
-        let lied = lied_about(&lies, suspect);
-        match suspect.recovery {
-            _ if lied == suspect.len() => {}
-            Some(transport) => {
-                broken.insert((suspect.slot, suspect.epoch, transport));
+    for outcome in &outcomes {
+        for suspect in &outcome.suspects {
+            let Some(kind) = suspect.kind else { continue };
+            let lied = lied_about(&lies, suspect);
+            match suspect.recovery {
+                _ if lied == suspect.len() => {}
+                Some(transport) => {
+                    let recovery = (suspect.slot, suspect.epoch, transport);
+                    match outcome.overfull.contains(&recovery) {
+                        true => violations.add(Violation::LostOverflow, suspect.len() - lied),
+                        false => _ = broken.insert(recovery),
+                    }
+                }
+                None if suspect.stalled => _ = stalled.insert((suspect.slot, suspect.epoch)),
+                None => violations.add(kind, suspect.len() - lied),
             }
-            None => violations.add(kind, suspect.len() - lied),
         }
     }
     violations.add(Violation::RecoveryBroken, broken.len() as u64);
+    violations.add(Violation::Stalled, stalled.len() as u64);
     let delivery = ledger.delivery(plan.promise);
     let self_check = check(&outcomes);
     let mut inconclusive = Vec::new();
@@ -96,7 +105,7 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
             not_exercised,
             self_check,
         },
-        incidents: incidents(plan, outcomes, &lies, saw_error),
+        incidents: incidents(plan, outcomes, &lies, &stalled, saw_error),
         inconclusive,
     }
 }
@@ -230,6 +239,12 @@ fn doubts(
             share * 100.0
         ));
     }
+    let slow: u64 = outcomes.iter().map(|outcome| outcome.slow_overflows).sum();
+    if slow > 0 {
+        doubts.push(format!(
+            "{slow} sessions ended for a full queue while this harness was more than 1 s late with its sequence acks"
+        ));
+    }
     let stopped: u64 = outcomes.iter().map(|outcome| outcome.stopped).sum();
     if stopped > 0 {
         doubts.push(format!(
@@ -244,6 +259,7 @@ fn incidents(
     plan: &Plan,
     outcomes: Vec<ShardOutcome>,
     lies: &Lies,
+    stalled: &FxHashSet<(u32, u16)>,
     saw_error: bool,
 ) -> Vec<Incident> {
     let mut kept: Vec<Kept> = Vec::new();
@@ -252,7 +268,14 @@ fn incidents(
         kept.extend(outcome.incidents);
         traces.extend(outcome.traces);
     }
-    kept.retain(|k| !is_lie(lies, k) && (k.kind != Violation::DedupeBroken || !saw_error));
+    kept.retain(|k| {
+        let told = |slot| stalled.iter().any(|(stalled, _)| Some(*stalled) == slot);
+        match k.kind {
+            Violation::Stalled => told(k.subject.receiver),
+            Violation::DedupeBroken => !saw_error,
+            _ => !is_lie(lies, k),
+        }
+    });
     let mut streams: Vec<_> = lies.iter().collect();
     streams.sort_unstable_by_key(|(stream, _)| **stream);
     for (stream, ranges) in streams.into_iter().take(INCIDENTS_PER_KIND) {
@@ -297,6 +320,7 @@ fn is_lie(lies: &Lies, kept: &Kept) -> bool {
         Violation::Lost
             | Violation::LostAtJoin
             | Violation::LostAtLeave
+            | Violation::LostOverflow
             | Violation::RecoveryBroken
     );
     let (Some(stream), Some(seq)) = (kept.subject.stream, kept.subject.seq) else {

@@ -98,8 +98,12 @@ impl Shard {
         }
         for recovery in receiver.recoveries.iter().rev().take(RECOVERIES_QUOTED) {
             out.push(format!(
-                "recovery on epoch {} transport {}: lost {}, confirmed {}",
-                recovery.epoch, recovery.transport, recovery.lost_at, recovery.confirmed_at
+                "recovery on epoch {} transport {}: lost {}, confirmed {}, about {} messages held for it",
+                recovery.epoch,
+                recovery.transport,
+                recovery.lost_at,
+                recovery.confirmed_at,
+                recovery.held
             ));
         }
         for (at, control) in receiver.control.newest().take(CONTROL_QUOTED) {
@@ -131,7 +135,9 @@ impl Shard {
         let (Some(kind), slot) = (suspect.kind, Slot(suspect.slot)) else {
             return;
         };
-        let kind = match suspect.recovery {
+        let recovery = suspect.recovery.map(|at| (suspect.slot, suspect.epoch, at));
+        let kind = match recovery {
+            Some(recovery) if self.overfull.contains(&recovery) => Violation::LostOverflow,
             Some(_) => Violation::RecoveryBroken,
             None => kind,
         };

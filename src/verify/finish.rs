@@ -31,10 +31,14 @@ impl Shard {
             self.judge_group(index, &targets, Some(&mut suspects));
         }
         self.link_spoilt(&mut suspects);
+        let stalls = self.find_stalls(&mut suspects);
         self.net_gaps(&suspects, now);
         let self_check = self.balance();
-        for suspect in &suspects {
+        for suspect in suspects.iter().filter(|suspect| !suspect.stalled) {
             self.loss_incident(suspect, now);
+        }
+        for stall in &stalls {
+            self.stall_incident(stall, &suspects, now);
         }
         self.count_exercised();
         self.outcome(suspects, self_check)
@@ -361,6 +365,8 @@ impl Shard {
             permitted,
             unknown,
             broken: std::mem::take(&mut self.broken),
+            overfull: std::mem::take(&mut self.overfull),
+            slow_overflows: self.slow_overflows,
             exercised: self.exercised,
             incidents: std::mem::take(&mut self.incidents.kept),
             traces: self.outbox.take_traces(),

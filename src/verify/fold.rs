@@ -3,7 +3,8 @@
 
 use smallvec::SmallVec;
 
-use super::group::Group;
+use super::facts::Fate;
+use super::group::{Group, Stream};
 use super::incident::INCIDENTS_PER_KIND;
 use super::judge::{Bucket, PairView, Piece};
 use super::judged::Judged;
@@ -56,7 +57,7 @@ impl Shard {
                 .streams
                 .iter()
                 .zip(targets)
-                .map(|(stream, to)| ranges(stream.horizon + 1, *to))
+                .map(|(stream, to)| acked_ranges(stream, *to))
                 .collect(),
             suspects,
         };
@@ -81,7 +82,7 @@ impl Shard {
         for ((stream, to), unreached) in streams.zip(targets).zip(unreached) {
             stream.horizon = *to;
             for (first, last) in unreached {
-                push_range(&mut stream.unreached, first, last);
+                stream.note_unreached(first, last);
             }
         }
     }
@@ -285,7 +286,10 @@ impl PairVerdict<'_, '_> {
                     kind,
                     epoch: mark.map_or(0, |mark| mark.epoch),
                     recovery,
-                    overtaken: base.map(|hole| (hole.at, hole.before_id)),
+                    overtaken: base
+                        .filter(|hole| hole.witness.is_some())
+                        .map(|hole| (hole.at, hole.before_id)),
+                    stalled: false,
                 });
             }
             if until >= rest.last {
@@ -320,12 +324,23 @@ impl PairVerdict<'_, '_> {
     }
 }
 
-fn ranges(first: u32, last: u32) -> Vec<(u32, u32)> {
-    if first <= last {
-        vec![(first, last)]
-    } else {
-        Vec::new()
+/// What of a stream was acked, from its horizon up to `to`: only that can be a lie.
+fn acked_ranges(stream: &Stream, to: u32) -> Vec<(u32, u32)> {
+    let mut at = stream.horizon + 1;
+    let mut out = Vec::new();
+    for exception in stream.exceptions_in(at, to) {
+        if exception.fate == Fate::Ok {
+            continue;
+        }
+        if at < exception.first {
+            out.push((at, exception.first - 1));
+        }
+        at = at.max(exception.last + 1);
     }
+    if at <= to {
+        out.push((at, to));
+    }
+    out
 }
 
 fn push_range(ranges: &mut Vec<(u32, u32)>, first: u32, last: u32) {

@@ -36,6 +36,7 @@ mod sending;
 mod settle;
 mod shard;
 mod spoilt;
+mod stall;
 
 pub use conclude::conclude;
 pub use events::{Answer, ConnectionEnd, FrameVerdict, LossCause, Outcome, Progress};

@@ -115,6 +115,8 @@ pub(super) struct Suspect {
     pub(super) recovery: Option<u16>,
     /// When the first later message of the stream came, and its sequence id.
     pub(super) overtaken: Option<(Time, u64)>,
+    /// Its connection fell silent with it: told as one stall, not as losses.
+    pub(super) stalled: bool,
 }
 
 impl Suspect {
@@ -140,6 +142,10 @@ pub struct ShardOutcome {
     pub(super) unknown: Tally<Unknown>,
     /// Recoveries found broken at once: (slot, epoch, transport).
     pub(super) broken: FxHashSet<(u32, u16, u16)>,
+    /// Recoveries of sessions whose queue must have been over the hub's limit.
+    pub(super) overfull: FxHashSet<(u32, u16, u16)>,
+    /// Sessions that ended for a full queue while the harness acked late.
+    pub(super) slow_overflows: u64,
     pub(super) exercised: Exercised,
     pub(super) incidents: Vec<Kept>,
     pub(super) traces: FxHashMap<u32, PublisherTrace>,

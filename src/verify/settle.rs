@@ -20,8 +20,9 @@ use crate::base::Time;
 const FOLD_AFTER: Duration = Duration::from_secs(60);
 /// How often that is done.
 const FOLD_EVERY: Duration = Duration::from_secs(5);
-/// A recovery explains losses judged until this long after it.
-const RECOVERY_REMEMBERED: Duration = Duration::from_secs(180);
+/// A recovery explains losses judged until this long after it: what was sent while the
+/// receiver was away is settled within a minute and folded a minute after that.
+const RECOVERY_REMEMBERED: Duration = Duration::from_secs(130);
 /// Recorders shrink to this under memory pressure.
 const RECORDER_UNDER_PRESSURE: usize = 8;
 
@@ -36,7 +37,10 @@ impl Shard {
             let targets: Vec<u32> = self.groups[index]
                 .streams
                 .iter()
-                .map(|stream| stream.settled_before(now, FOLD_AFTER).max(stream.horizon))
+                .map(|stream| {
+                    let old = self.groups[index].settled_before(stream, now, FOLD_AFTER);
+                    old.max(stream.horizon)
+                })
                 .collect();
             let moves = self.groups[index]
                 .streams
@@ -130,7 +134,7 @@ impl Shard {
                     }
                     judged.resolved.marks(stream, &mut marks);
                     let view = judged.view(PairKey::new(*member, at as u32), stream, &marks);
-                    let old = stream.settled_before(now, age);
+                    let old = group.settled_before(stream, now, age);
                     let open = view.holes.first().map_or(next, |hole| hole.first);
                     // What is folded is no longer waited for, unless it is kept as a hole.
                     let from = if holes {

@@ -57,6 +57,9 @@ pub struct Shard {
     pub(super) incidents: Incidents,
     /// Recoveries found broken: (slot, epoch, transport).
     pub(super) broken: FxHashSet<(u32, u16, u16)>,
+    /// Of the recoveries: those of a queue that must have been over the hub's limit.
+    pub(super) overfull: FxHashSet<(u32, u16, u16)>,
+    pub(super) slow_overflows: u64,
     /// Skipped sequence ids by connection.
     pub(super) gaps: FxHashMap<(u32, u16), Gap>,
     /// Spoilt frames that fitted no pair, by connection.
@@ -122,6 +125,8 @@ impl Shard {
             exercised: Exercised::default(),
             incidents: Incidents::default(),
             broken: FxHashSet::default(),
+            overfull: FxHashSet::default(),
+            slow_overflows: 0,
             gaps: FxHashMap::default(),
             bad: FxHashMap::default(),
             saw_error: false,
