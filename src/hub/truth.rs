@@ -86,6 +86,8 @@ pub struct Truth {
     pub deliveries_numbered: u64,
     /// Data messages queued to sessions without sequence ids.
     pub deliveries_unnumbered: u64,
+    /// Of all deliveries, those to connections whose leave was acknowledged and ignored.
+    pub deliveries_after_leave: u64,
     /// Data messages dropped because their time to live ran out before they were delivered.
     pub deliveries_expired: u64,
     /// Data messages sent again by recoveries.
