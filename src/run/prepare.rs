@@ -306,12 +306,13 @@ fn verify_plan(
 ) -> verify::Plan {
     let mut slots = Vec::with_capacity(scenario.clients() as usize);
     let audiences = scenario::Audiences::of(scenario);
-    for pool in &scenario.pools {
+    for (number, pool) in (0..).zip(&scenario.pools) {
         let owed = |to: &Destination| !matches!(to, Destination::Event { reply: false, .. });
         let publish = pool.publish.as_ref().filter(|publish| owed(&publish.to));
         let event = |to: &Destination| matches!(to, Destination::Event { .. });
         for slot in pool.slots() {
             slots.push(verify::SlotPlan {
+                pool: number,
                 user_id: (target.mints_tokens() && pool.client.user_ids && !pool.server)
                     .then(|| user_id(scenario.user_of(Slot(slot))).into()),
                 reliable: pool.protocol.is_reliable(),

@@ -9,7 +9,9 @@ use super::judge::Bucket;
 use super::kinds::{Kind, Permitted, Tally, Unknown, Violation};
 use super::ledger::{Exercised, Ledger, Property};
 use super::outbox::PublishTotals;
-use super::outcome::{Incident, ShardOutcome, Suspect, Verification, VerifierFacts};
+use super::outcome::{
+    Delivery, GroupBooks, Incident, ShardOutcome, Suspect, Verification, VerifierFacts,
+};
 use super::plan::{Mode, Plan};
 use crate::payload::StreamId;
 
@@ -36,7 +38,7 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
         violations.merge(&outcome.violations);
         permitted.merge(&outcome.permitted);
         unknown.merge(&outcome.unknown);
-        ledger.merge(&outcome.ledger);
+        outcome.ledgers.iter().for_each(|l| ledger.merge(l));
         exercised.merge(&outcome.exercised);
         totals.invoked += outcome.totals.invoked;
         broken.extend(&outcome.broken);
@@ -91,6 +93,8 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
         .collect();
     Verification {
         delivery,
+        pools: by_pool(plan, &outcomes),
+        groups: by_group(plan, &outcomes),
         violations,
         permitted,
         unknown,
@@ -100,6 +104,8 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
                 // Whatever fits the budget is judged pair by pair.
                 Mode::Full | Mode::Digest => Mode::Full.name(),
             },
+            asked: plan.mode.name(),
+            sampled: false,
             pairs: outcomes.iter().map(|o| o.pairs).sum(),
             bytes: outcomes.iter().map(|o| o.bytes).sum(),
             not_exercised,
@@ -108,6 +114,27 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
         incidents: incidents(plan, outcomes, &lies, &stalled, saw_error),
         inconclusive,
     }
+}
+
+fn by_pool(plan: &Plan, outcomes: &[ShardOutcome]) -> Vec<Delivery> {
+    let mut pools = vec![Delivery::default(); plan.pools()];
+    for outcome in outcomes {
+        for (pool, ledger) in pools.iter_mut().zip(&outcome.pools) {
+            pool.merge(&ledger.delivery(plan.promise));
+        }
+    }
+    pools
+}
+
+fn by_group(plan: &Plan, outcomes: &[ShardOutcome]) -> Vec<GroupBooks> {
+    let mut groups = vec![GroupBooks::default(); plan.groups.len()];
+    for outcome in outcomes {
+        for ((group, ledger), sent) in groups.iter_mut().zip(&outcome.ledgers).zip(&outcome.sent) {
+            group.delivery.merge(&ledger.delivery(plan.promise));
+            group.publish.merge(sent);
+        }
+    }
+    groups
 }
 
 /// Messages that were acked, that at least two receivers should have and nobody has (A1).
@@ -203,7 +230,7 @@ fn check(outcomes: &[ShardOutcome]) -> String {
 fn doubts(
     plan: &Plan,
     outcomes: &[ShardOutcome],
-    delivery: &super::outcome::Delivery,
+    delivery: &Delivery,
     invoked: u64,
 ) -> Vec<String> {
     let mut doubts = Vec::new();

@@ -156,6 +156,7 @@ impl Shard {
                 _ => Bucket::Lost,
             };
             self.ledgers[suspect.stream.group.index()].excuse(bucket, linked);
+            self.pools[self.plan.pool_of(Slot(suspect.slot))].excuse(bucket, linked);
             if shapeless > 0 {
                 self.rename_shapeless(suspect.slot);
             }
@@ -271,6 +272,11 @@ impl Shard {
             }
             arrived += self.ledgers[index].arrived();
         }
+        let mut by_pool = Ledger::default();
+        self.pools.iter().for_each(|pool| by_pool.merge(pool));
+        if by_pool != self.total_ledger() {
+            wrong.push("the books by pool and by group do not add up to the same".into());
+        }
         let placed = self.frames.placed();
         if arrived != placed && self.plan.mode != Mode::Counts {
             wrong.push(format!(
@@ -355,7 +361,9 @@ impl Shard {
         ledger.unknown(self.plan.promise, &mut unknown);
         ShardOutcome {
             slots: self.slots.clone(),
-            ledger,
+            ledgers: std::mem::take(&mut self.ledgers),
+            pools: std::mem::take(&mut self.pools),
+            sent: self.outbox.take_sent(),
             suspects,
             unreached,
             groups,

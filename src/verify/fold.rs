@@ -29,6 +29,8 @@ struct Change {
 struct GroupVerdict<'a> {
     targets: &'a [u32],
     ledger: Ledger,
+    /// What the membership in hand adds.
+    of_member: Ledger,
     changes: Vec<Change>,
     /// Deliveries of what was refused with `Forbidden`, for their incidents.
     forbidden: Vec<(Slot, StreamId, u32)>,
@@ -51,6 +53,7 @@ impl Shard {
         let mut verdict = GroupVerdict {
             targets,
             ledger: self.ledgers[index].clone(),
+            of_member: Ledger::default(),
             changes: Vec::new(),
             forbidden: Vec::new(),
             unreached: group
@@ -61,8 +64,13 @@ impl Shard {
                 .collect(),
             suspects,
         };
+        let mut pools = vec![Ledger::default(); self.pools.len()];
         for member in &group.members {
-            verdict.member(&Judged::new(self, group, *member), group);
+            let judged = Judged::new(self, group, *member);
+            verdict.member(&judged, group);
+            let of_member = std::mem::take(&mut verdict.of_member);
+            verdict.ledger.merge(&of_member);
+            pools[self.plan.pool_of(judged.membership.slot)].merge(&of_member);
         }
         let GroupVerdict {
             ledger,
@@ -72,6 +80,9 @@ impl Shard {
             ..
         } = verdict;
         self.ledgers[index] = ledger;
+        for (mine, more) in self.pools.iter_mut().zip(&pools) {
+            mine.merge(more);
+        }
         for (slot, stream, seq) in forbidden {
             self.forbidden_incident(slot, stream, seq);
         }
@@ -113,7 +124,7 @@ impl GroupVerdict<'_> {
         for (at, stream) in group.streams.iter().enumerate() {
             let to = self.targets[at];
             if judged.spared(stream) {
-                self.ledger.no_echo += u64::from(to - stream.horizon);
+                self.of_member.no_echo += u64::from(to - stream.horizon);
                 continue;
             }
             // At most 2^24 streams.
@@ -127,7 +138,7 @@ impl GroupVerdict<'_> {
                 judged,
                 view: &judged.view(key, stream, &marks),
                 key,
-                ledger: &mut self.ledger,
+                ledger: &mut self.of_member,
                 forbidden: &mut self.forbidden,
                 suspects: self.suspects.as_deref_mut(),
                 kept: SmallVec::new(),

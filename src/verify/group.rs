@@ -23,7 +23,7 @@ const SAMPLE_STEP: Duration = Duration::from_secs(1);
 const SAMPLES_KEPT: usize = 66;
 /// Ranges remembered per stream that no receiver of this shard got. A lie of an ack that lies
 /// further back is counted as losses instead.
-pub(super) const UNREACHED_MAX: usize = 16;
+pub(super) const UNREACHED_MAX: usize = 64;
 /// No source has spoken for the stream yet.
 const NO_SOURCE: u16 = u16::MAX;
 
@@ -235,7 +235,10 @@ impl Group {
     /// Remembers where the streams of a source stand, once a second.
     fn sample(&mut self, source: usize, at: Time) {
         let view = &mut self.sources[source];
-        let due = view.samples.back().is_none_or(|last| *last + SAMPLE_STEP <= at);
+        let due = view
+            .samples
+            .back()
+            .is_none_or(|last| *last + SAMPLE_STEP <= at);
         if view.streams.is_empty() || !due {
             return;
         }

@@ -42,6 +42,8 @@ pub use conclude::conclude;
 pub use events::{Answer, ConnectionEnd, FrameVerdict, LossCause, Outcome, Progress};
 pub use facts::{Causes, Exception, Facts, Fate, StreamFacts};
 pub use kinds::{Permitted, Tally, Unknown, Violation};
-pub use outcome::{Delivery, Incident, ShardOutcome, Verification, VerifierFacts};
+pub use outcome::{
+    Delivery, GroupBooks, Incident, Sent, ShardOutcome, Verification, VerifierFacts,
+};
 pub use plan::{Mode, Plan, Promise, SlotPlan};
 pub use shard::{HOLES_MAX, Shard};

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use super::events::{Answer, Outcome};
 use super::facts::{Facts, StreamFacts};
 use super::membership::SEQ_MAX;
+use super::outcome::Sent;
 use super::recorder::{PublishRecord, PublisherTrace};
 use super::sending::{Open, OutStream};
 use crate::base::{AckId, Time};
@@ -30,6 +31,8 @@ pub(super) struct Outbox {
     /// What the client told that cannot be: the harness contradicts itself.
     pub(super) mismatches: Mismatches,
     pub(super) totals: PublishTotals,
+    /// By group id.
+    sent: Vec<Sent>,
 }
 
 /// Contradictions within the harness, counted, with the first one's text.
@@ -61,6 +64,19 @@ pub(super) struct PublishTotals {
 }
 
 impl Outbox {
+    /// Nothing sent yet to any of `groups` groups.
+    pub(super) fn new(groups: usize) -> Self {
+        Outbox {
+            sent: vec![Sent::default(); groups],
+            ..Outbox::default()
+        }
+    }
+
+    /// What was sent, by group.
+    pub(super) fn take_sent(&mut self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent)
+    }
+
     pub(super) fn transmitted(&mut self, identity: &Identity, ack_id: Option<AckId>, now: Time) {
         let id = identity.stream();
         let index = self.stream_index(id);
@@ -74,6 +90,10 @@ impl Outbox {
                 return;
             }
             self.totals.invoked += 1;
+            if let Some(sent) = self.sent.get_mut(id.group.index()) {
+                sent.attempted += 1;
+                sent.outstanding += 1;
+            }
             stream.invoked = seq;
             stream.open.push_back(Open::default());
             if stream.epoch != Some(identity.epoch) {
@@ -180,6 +200,15 @@ impl Outbox {
         match stream.open_mut(seq) {
             Some(open) if open.outcome.is_none() => {
                 open.outcome = Some(outcome);
+                if let Some(sent) = self.sent.get_mut(id.group.index()) {
+                    sent.outstanding -= 1;
+                    match outcome {
+                        Outcome::Ok => sent.acked += 1,
+                        Outcome::Failed => sent.failed += 1,
+                        Outcome::Unknown => sent.unknown += 1,
+                        Outcome::FireAndForget => sent.unacked += 1,
+                    }
+                }
                 if outcome == Outcome::Ok
                     && !(open.success || open.repeated || open.false_duplicate)
                 {

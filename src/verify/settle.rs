@@ -80,14 +80,17 @@ impl Shard {
         let mut passed = Vec::new();
         for member in &group.members {
             let membership = &self.members[*member as usize];
-            if !kept.contains(member)
-                && let Some(at) = passed_windows(membership, group)
-            {
-                passed.push((*member, at));
+            if !kept.contains(member) {
+                let at = passed_windows(membership, group);
+                passed.push((*member, at, windows_over(membership, group)));
             }
         }
-        for (member, at) in passed {
-            self.members[member as usize].drop_windows(at);
+        for (member, at, over) in passed {
+            let membership = &mut self.members[member as usize];
+            if let Some(at) = at {
+                membership.drop_windows(at);
+            }
+            membership.close_windows(&over[at.unwrap_or(0)..]);
         }
         let group = &self.groups[index];
         for member in &group.members {
@@ -192,6 +195,11 @@ impl Shard {
 fn passed_windows(membership: &Membership, group: &Group) -> Option<usize> {
     let resolved = membership.resolve(group);
     let mut marks: SmallVec<[Mark; 4]> = SmallVec::new();
+    if group.streams.is_empty() {
+        return (0..membership.windows.len())
+            .rev()
+            .find(|at| membership.windows[*at].joined.is_some() && resolved.is_visible(*at));
+    }
     let mut newest = membership.windows.len();
     let mut known = false;
     for stream in &group.streams {
@@ -203,4 +211,22 @@ fn passed_windows(membership: &Membership, group: &Group) -> Option<usize> {
         known = true;
     }
     known.then_some(newest)
+}
+
+/// By window: whether it is over and everything that it could receive is folded.
+fn windows_over(membership: &Membership, group: &Group) -> SmallVec<[bool; 4]> {
+    let ended = membership.windows.iter().map(|w| w.ended.is_some());
+    let mut over: SmallVec<[bool; 4]> = ended.collect();
+    if !over.contains(&true) {
+        return over;
+    }
+    let resolved = membership.resolve(group);
+    let mut marks: SmallVec<[Mark; 4]> = SmallVec::new();
+    for stream in &group.streams {
+        resolved.marks(stream, &mut marks);
+        for (over, mark) in over.iter_mut().zip(&marks) {
+            *over &= mark.may_to <= stream.horizon;
+        }
+    }
+    over
 }

@@ -38,6 +38,8 @@ pub struct Shard {
     pub(super) groups: Vec<Group>,
     /// Pairs by verdict, by group id.
     pub(super) ledgers: Vec<Ledger>,
+    /// The same by the receiver's pool.
+    pub(super) pools: Vec<Ledger>,
     sources: Vec<Source>,
     pub(super) outbox: Outbox,
     pub(super) pairs: Pairs,
@@ -109,8 +111,9 @@ impl Shard {
             members: Vec::new(),
             groups: (0..groups).map(|_| Group::default()).collect(),
             ledgers: vec![Ledger::default(); groups],
+            pools: vec![Ledger::default(); plan.pools()],
             sources: Vec::new(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(groups),
             pairs: Pairs::new(HOLES_MAX),
             candidates: Vec::new(),
             waiting: Vec::new(),

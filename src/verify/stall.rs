@@ -34,7 +34,10 @@ impl Shard {
     /// it misses was overtaken, and no data frame came since the first of it was acked.
     pub(super) fn find_stalls(&self, suspects: &mut [Suspect]) -> Vec<Stall> {
         let mut owed: FxHashMap<u32, Stall> = FxHashMap::default();
-        for suspect in suspects.iter().filter(|suspect| self.may_be_stalled(suspect)) {
+        for suspect in suspects
+            .iter()
+            .filter(|suspect| self.may_be_stalled(suspect))
+        {
             let group = &self.groups[suspect.stream.group.index()];
             let Some(stream) = group.find_stream(suspect.stream.publisher) else {
                 continue;
@@ -53,7 +56,9 @@ impl Shard {
             stall.last = stall.last.max(last);
         }
         owed.retain(|slot, stall| {
-            let conn = self.local(Slot(*slot)).and_then(|at| self.receivers[at].conn.as_ref());
+            let conn = self
+                .local(Slot(*slot))
+                .and_then(|at| self.receivers[at].conn.as_ref());
             conn.is_some_and(|conn| conn.data_at <= stall.first)
                 && stall.last.since(stall.first) >= STALL_SPAN
         });
@@ -67,7 +72,9 @@ impl Shard {
 
     /// A plain loss at the end of its pair, on a connection that is up.
     fn may_be_stalled(&self, suspect: &Suspect) -> bool {
-        let conn = self.local(Slot(suspect.slot)).and_then(|at| self.receivers[at].conn.as_ref());
+        let conn = self
+            .local(Slot(suspect.slot))
+            .and_then(|at| self.receivers[at].conn.as_ref());
         suspect.kind == Some(Violation::Lost)
             && suspect.recovery.is_none()
             && suspect.overtaken.is_none()

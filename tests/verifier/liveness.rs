@@ -47,8 +47,14 @@ fn a_connection_that_is_up_and_silent_is_stalled_once_and_says_who_waits_for_wha
         assert_eq!(told.len(), 1);
         assert!(told[0].starts_with("slot 3 waits for 40 messages on connection conn-3-0"));
         let evidence = v.incidents[0].evidence.join("\n");
-        assert!(evidence.contains("waits for message 0/group-0#5"), "{evidence}");
-        assert!(evidence.contains("waits for message 4/group-0#5"), "{evidence}");
+        assert!(
+            evidence.contains("waits for message 0/group-0#5"),
+            "{evidence}"
+        );
+        assert!(
+            evidence.contains("waits for message 4/group-0#5"),
+            "{evidence}"
+        );
         assert!(evidence.contains("and the 19 after it"), "{evidence}");
         assert_eq!(v.delivery.expected - v.delivery.delivered, 40);
     }
@@ -183,13 +189,18 @@ fn a_queue_that_overflowed_while_we_acked_late_is_our_own_doing_unless_planned()
             world.wait(Duration::from_secs(2));
             let now = world.tick();
             let cause = hubstorm::verify::LossCause::Hub;
-            world.shard(3).transport_lost(Slot(3), cause, Some(1008), now);
+            world
+                .shard(3)
+                .transport_lost(Slot(3), cause, Some(1008), now);
             world.end(3, ConnectionEnd::Refused);
             let v = world.finish();
             Expect::default()
                 .permitted(Permitted::LostOverflow, 1100)
                 .of(&v);
-            let ours = v.inconclusive.iter().any(|why| why.contains("sequence acks"));
+            let ours = v
+                .inconclusive
+                .iter()
+                .any(|why| why.contains("sequence acks"));
             assert_eq!(ours, late && !planned, "{:?}", v.inconclusive);
         }
     }
@@ -204,7 +215,9 @@ fn a_stall_behind_a_recovery_is_laid_to_the_recovery() {
         world.recover(3);
         five_seconds_without_slot_3(&mut world, &[0]);
         let v = world.finish();
-        Expect::default().violation(Violation::RecoveryBroken, 1).of(&v);
+        Expect::default()
+            .violation(Violation::RecoveryBroken, 1)
+            .of(&v);
         assert_eq!(v.incidents[0].group.as_deref(), Some("group-0"));
     }
 }

@@ -213,7 +213,8 @@ impl Model {
     pub(crate) fn new(config: Config) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed ^ 0x9e37_79b9);
         let slots = (0..config.slots)
-            .map(|_| SlotPlan {
+            .map(|slot| SlotPlan {
+                pool: (slot % 2) as u16,
                 reliable: rng.random_bool(0.8),
                 no_echo: rng.random_bool(0.3) || config.fault == Some(Fault::Echo),
                 data_type: Some(DataType::Binary),

@@ -131,7 +131,9 @@ pub(crate) fn judge(history: &History, promise: Promise) -> Verdict {
             if stream.group != *group {
                 continue;
             }
+            oracle.verdict.delivery.addressed += messages.len() as u64;
             if stream.publisher == *slot && history.no_echo[slot.0 as usize] {
+                oracle.verdict.delivery.outside += messages.len() as u64;
                 continue;
             }
             let arrived = placed.remove(&(*slot, *stream)).unwrap_or_default();
@@ -355,7 +357,11 @@ impl Oracle<'_> {
         for (at, streams) in &self.history.checkpoints[source] {
             // The first sample is the first word about the group.
             let begun = streams.keys().any(|other| other.group == stream.group);
-            if begun && samples.last().is_none_or(|(last, _)| last + 1_000_000 <= *at) {
+            if begun
+                && samples
+                    .last()
+                    .is_none_or(|(last, _)| last + 1_000_000 <= *at)
+            {
                 samples.push((*at, streams.get(&stream).map_or(0, |state| state.1)));
             }
         }
@@ -484,19 +490,18 @@ impl Oracle<'_> {
             _ => false,
         };
         if outside && !edge {
+            self.verdict.delivery.outside += 1;
             return;
         }
         match message.fate {
             Fate::Ok => {}
-            Fate::Unknown => return self.verdict.permitted.add(Permitted::PublishUnknown, 1),
-            Fate::Failed | Fate::Forbidden => {
-                return self.verdict.permitted.add(Permitted::PublishFailed, 1);
-            }
-            Fate::FireAndForget => return self.verdict.permitted.add(Permitted::FireAndForget, 1),
+            Fate::Unknown => return self.permit(Permitted::PublishUnknown),
+            Fate::Failed | Fate::Forbidden => return self.permit(Permitted::PublishFailed),
+            Fate::FireAndForget => return self.permit(Permitted::FireAndForget),
         }
         let Some((at, window)) = owner.filter(|_| !outside) else {
             self.verdict.delivery.edge += 1;
-            return self.verdict.permitted.add(Permitted::AtMembershipEdge, 1);
+            return self.permit(Permitted::AtMembershipEdge);
         };
         let here = || firsts.iter().filter(|a| a.window == at);
         let later = || here().filter(|a| a.frame.identity.seq > seq);
@@ -538,15 +543,18 @@ impl Oracle<'_> {
             Some(End::Left | End::Refused) if seq <= self.ceiling(stream, window) => Lost::AtLeave,
             Some(End::Left | End::Refused) => {
                 self.verdict.delivery.edge += 1;
-                return self.verdict.permitted.add(Permitted::AtMembershipEdge, 1);
+                return self.permit(Permitted::AtMembershipEdge);
             }
-            Some(End::Gap) => return self.verdict.permitted.add(Permitted::LostInReconnectGap, 1),
-            Some(End::Unreliable) => {
-                return self.verdict.permitted.add(Permitted::LostUnreliable, 1);
-            }
+            Some(End::Gap) => return self.permit(Permitted::LostInReconnectGap),
+            Some(End::Unreliable) => return self.permit(Permitted::LostUnreliable),
         };
         let overtaken = firsts.iter().any(|a| a.frame.identity.seq > seq);
         self.lost(slot, stream, window, (latest, overtaken), seq, lost);
+    }
+
+    fn permit(&mut self, why: Permitted) {
+        self.verdict.delivery.permitted += 1;
+        self.verdict.permitted.add(why, 1);
     }
 
     fn lost(
@@ -568,7 +576,9 @@ impl Oracle<'_> {
         if kind.is_some() {
             self.verdict.delivery.expected += 1;
             self.verdict.delivery.verified += 1;
+            self.verdict.delivery.lost += 1;
         } else {
+            self.verdict.delivery.unknown += 1;
             let label = match lost {
                 Lost::AtJoin => Unknown::LostAtJoin,
                 Lost::AtLeave => Unknown::LostAtLeave,

@@ -1,7 +1,7 @@
 //! Random runs of the model: an honest hub is never accused, and the streaming verdict is
 //! the oracle's, counter by counter. `HUBSTORM_SEEDS=first..last` runs other seeds.
 
-use hubstorm::verify::{Promise, Verification, Violation};
+use hubstorm::verify::{Delivery, Promise, Verification, Violation};
 
 use crate::model::{Config, FAULTS, Fault, Model};
 use crate::oracle::{self, Verdict};
@@ -49,6 +49,19 @@ fn differences(found: &Verification, expected: &Verdict) -> Vec<String> {
             "delivery {:?}, oracle {:?}",
             found.delivery, expected.delivery
         ));
+    }
+    let (mut by_pool, mut by_group) = (Delivery::default(), Delivery::default());
+    found.pools.iter().for_each(|pool| by_pool.merge(pool));
+    let groups = found.groups.iter().map(|group| &group.delivery);
+    groups.for_each(|group| by_group.merge(group));
+    if by_pool != found.delivery || by_group != found.delivery || !by_pool.balances() {
+        wrong.push(format!("pools {by_pool:?}, groups {by_group:?}"));
+    }
+    for sent in found.groups.iter().map(|group| &group.publish) {
+        let settled = sent.acked + sent.failed + sent.unknown + sent.unacked;
+        if sent.attempted != settled || sent.outstanding != 0 {
+            wrong.push(format!("publishes {sent:?}"));
+        }
     }
     if found.verifier.self_check != "ok" {
         wrong.push(format!("self-check: {}", found.verifier.self_check));
@@ -135,8 +148,9 @@ fn a_lying_hub_is_found_as_the_oracle_finds_it() {
 fn memory_is_flat_under_drops_retries_failures_joins_and_leaves() {
     for promise in [Promise::Reference, Promise::Published] {
         let config = Config {
-            // Ten minutes: what is remembered longest is remembered for two.
-            load: 600_000_000,
+            // Half an hour; times are remembered for two minutes. What chance makes of it is
+            // a few per cent.
+            load: 1_800_000_000,
             drops: 5_000_000,
             errors: true,
             slots: 6,
@@ -148,10 +162,11 @@ fn memory_is_flat_under_drops_retries_failures_joins_and_leaves() {
         assert_eq!(found.violations.get(Violation::Lost), 0);
         let mean = |of: &[u64]| of.iter().sum::<u64>() / of.len() as u64;
         let (n, all) = (model.bytes.len(), &model.bytes);
-        let (early, late) = (mean(&all[n * 4 / 10..n * 7 / 10]), mean(&all[n * 7 / 10..]));
+        let (early, late) = (mean(&all[n / 6..n / 2]), mean(&all[n * 2 / 3..]));
         assert!(
-            late <= early + early / 50,
-            "{promise:?}: {early} bytes on average, then {late}: {all:?}"
+            late <= early + early / 12,
+            "{promise:?}: {early} bytes on average, then {late} of {n}: {:?}",
+            all.chunks(12).map(mean).collect::<Vec<_>>()
         );
     }
 }
