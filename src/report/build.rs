@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::latency::LatencyTable;
 use super::results::{
-    Clients, GROUPS_TOLD, GroupResult, Ledger, PoolClients, PoolResult, Publishes, Results,
-    RunInfo, SCHEMA, Verdict,
+    Clients, GROUPS_TOLD, GroupResult, IncidentRecord, Ledger, PoolClients, PoolResult, Publishes,
+    Results, RunInfo, SCHEMA, Verdict,
 };
 use super::threshold;
 use super::timeline::{TimelinePoint, rss_growth};
@@ -54,6 +54,10 @@ impl Results {
             ..
         } = facts;
         let total = snapshot.total();
+        let incidents = verification.incidents.iter();
+        let incidents = incidents
+            .map(|i| IncidentRecord::new(i, &facts.run))
+            .collect();
         let mut results = Results {
             schema: SCHEMA.into(),
             run: facts.run,
@@ -87,7 +91,7 @@ impl Results {
                 ..facts.generator
             },
             timeline: facts.timeline,
-            incidents: verification.incidents.iter().map(Into::into).collect(),
+            incidents,
             pools: pools(scenario, snapshot, verification),
             groups: groups(scenario, verification, &total),
             hub_truth: facts.hub_truth,

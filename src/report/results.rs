@@ -400,13 +400,27 @@ pub struct IncidentRecord {
     pub group: Option<String>,
     /// The message's number in its stream.
     pub seq: Option<u32>,
+    /// The receiver's connection, then those that the publisher sent the message on (this
+    /// and the next two beside the contract).
+    #[serde(default)]
+    pub connections: Vec<String>,
+    /// The run's id, so that an incident can be handed on by itself.
+    #[serde(default)]
+    pub run: String,
+    /// The run's seed.
+    #[serde(default)]
+    pub seed: u64,
     /// The evidence, line by line.
     pub evidence: Vec<String>,
 }
 
-impl From<&Incident> for IncidentRecord {
-    fn from(incident: &Incident) -> Self {
+impl IncidentRecord {
+    /// The incident of a run.
+    pub fn new(incident: &Incident, run: &RunInfo) -> Self {
         IncidentRecord {
+            connections: incident.connections.clone(),
+            run: run.id.clone(),
+            seed: run.seed,
             kind: incident.kind.into(),
             t_s: incident.t_s,
             summary: incident.summary.clone(),

@@ -30,6 +30,9 @@ use super::watch::{Shown, Watch, show};
 /// A delivery later than this after its intended time is counted as late.
 const LATE_AFTER: Duration = Duration::from_secs(1);
 
+/// A client that acknowledges as seldom as this by its scenario may lose its session for it.
+const ACKS_SLOW: Duration = Duration::from_secs(1);
+
 /// What a run needs beside its scenario.
 #[derive(Debug, Default)]
 pub struct Options {
@@ -322,7 +325,7 @@ fn verify_plan(
                     false => audiences.heard_by(Slot(slot)),
                 },
                 data_type: publish.map(|publish| publish.payload.data_type),
-                withholds_acks: false,
+                withholds_acks: pool.client.session.sequence_ack.interval >= ACKS_SLOW,
             });
         }
     }

@@ -13,6 +13,7 @@ use super::outcome::{
     Delivery, GroupBooks, Incident, ShardOutcome, Suspect, Verification, VerifierFacts,
 };
 use super::plan::{Mode, Plan};
+use super::recorder::{PUBLISHES_KEPT, PublishRecord, PublisherTrace};
 use crate::payload::StreamId;
 
 /// More pairs at a membership edge than this share of the owed ones are inconclusive...
@@ -290,10 +291,12 @@ fn incidents(
     saw_error: bool,
 ) -> Vec<Incident> {
     let mut kept: Vec<Kept> = Vec::new();
-    let mut traces = FxHashMap::default();
+    let mut traces: FxHashMap<u32, PublisherTrace> = FxHashMap::default();
+    let mut pinned = FxHashMap::default();
     for outcome in outcomes {
         kept.extend(outcome.incidents);
         traces.extend(outcome.traces);
+        pinned.extend(outcome.pinned);
     }
     kept.retain(|k| {
         let told = |slot| stalled.iter().any(|(stalled, _)| Some(*stalled) == slot);
@@ -325,19 +328,39 @@ fn incidents(
             if let (Some(stream), Some(seq)) = (k.subject.stream, k.subject.seq)
                 && let Some(trace) = traces.get(&stream.publisher.0)
             {
-                let sent: Vec<_> = trace.of(stream, seq);
-                if sent.is_empty() {
-                    incident
-                        .evidence
-                        .push("publisher: no longer recorded".into());
-                }
-                incident
-                    .evidence
-                    .extend(sent.iter().map(|r| format!("publisher {r}")));
+                let recorded: Vec<_> = trace.of(stream, seq).into_iter().copied().collect();
+                let sent = match recorded.is_empty() {
+                    // Recorded long ago, and kept when somebody asked for it.
+                    true => pinned.get(&(stream, seq)).cloned().unwrap_or_default(),
+                    false => recorded,
+                };
+                publisher_story(&mut incident, trace, &sent);
             }
             incident
         })
         .collect()
+}
+
+/// The publisher's side of an incident: connections, transmissions, answers.
+fn publisher_story(incident: &mut Incident, trace: &PublisherTrace, sent: &[PublishRecord]) {
+    if sent.is_empty() {
+        incident.evidence.push(format!(
+            "publisher: no longer recorded; of each only the last {PUBLISHES_KEPT} publishes are, and what was asked for in time"
+        ));
+    }
+    for record in sent {
+        let known = trace
+            .connections
+            .iter()
+            .find(|(epoch, _)| *epoch == record.epoch);
+        let id = known.map_or("no longer known", |(_, id)| id);
+        incident
+            .evidence
+            .push(format!("publisher connection {id}: {record}"));
+        if known.is_some() && !incident.connections.iter().any(|known| known == id) {
+            incident.connections.push(id.into());
+        }
+    }
 }
 
 /// A loss whose message nobody got: told by the lie's own incident.
@@ -380,6 +403,7 @@ fn lie(plan: &Plan, stream: StreamId, (first, last): (u32, u32)) -> Kept {
             publisher: Some(stream.publisher.0),
             group,
             seq: Some(first),
+            connections: Vec::new(),
             evidence: Vec::new(),
         },
     }

@@ -378,6 +378,7 @@ impl Shard {
             exercised: self.exercised,
             incidents: std::mem::take(&mut self.incidents.kept),
             traces: self.outbox.take_traces(),
+            pinned: self.pins.take_kept(),
             totals: self.outbox.totals,
             pairs: self.pairs_held,
             bytes: self.bytes_peak.max(self.bytes()),

@@ -316,6 +316,11 @@ impl Group {
         }
     }
 
+    /// Whether a source has told anything of its publishers.
+    pub(super) fn has_spoken(&self, source: usize) -> bool {
+        self.sources[source].last_at.is_some()
+    }
+
     pub(super) fn source_count(&self) -> usize {
         self.sources.len()
     }

@@ -120,6 +120,7 @@ impl Incidents {
                 publisher: subject.stream.map(|stream| stream.publisher.0),
                 group,
                 seq: subject.seq,
+                connections: Vec::new(),
                 evidence,
             },
         });

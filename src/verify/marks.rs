@@ -100,8 +100,10 @@ impl Resolved<'_> {
     /// Whether every source has spoken since the membership of a window must have been
     /// visible everywhere: what comes of streams not yet begun is owed from the first on.
     pub(super) fn is_visible(&self, window: usize) -> bool {
-        let known = |s: &Snapshots<'_>| !matches!(s.visible, Snapshot::None);
-        self.windows[window].sources.iter().all(known)
+        let sources = self.windows[window].sources.iter().enumerate();
+        sources
+            .filter(|(source, _)| self.group.has_spoken(*source))
+            .all(|(_, s)| !matches!(s.visible, Snapshot::None))
     }
 
     /// The windows in sequence numbers of `stream`.

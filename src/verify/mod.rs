@@ -28,6 +28,7 @@ mod membership;
 mod outbox;
 pub mod outcome;
 mod pairs;
+mod pins;
 mod placing;
 mod plan;
 mod receiving;

@@ -9,7 +9,7 @@ use super::incident::Kept;
 use super::kinds::{Permitted, Tally, Unknown, Violation};
 use super::ledger::{Exercised, Ledger};
 use super::outbox::PublishTotals;
-use super::recorder::PublisherTrace;
+use super::recorder::{PublishRecord, PublisherTrace};
 use crate::base::Time;
 use crate::payload::StreamId;
 
@@ -147,6 +147,8 @@ pub struct Incident {
     pub group: Option<String>,
     /// The message's number in its stream.
     pub seq: Option<u32>,
+    /// The receiver's connection, then those that the publisher sent the message on.
+    pub connections: Vec<String>,
     /// The evidence, line by line: connections, sequence ids, times, frames around it.
     pub evidence: Vec<String>,
 }
@@ -229,6 +231,8 @@ pub struct ShardOutcome {
     pub(super) exercised: Exercised,
     pub(super) incidents: Vec<Kept>,
     pub(super) traces: FxHashMap<u32, PublisherTrace>,
+    /// What publishers of this shard had recorded of messages when somebody asked.
+    pub(super) pinned: FxHashMap<(StreamId, u32), Vec<PublishRecord>>,
     pub(super) totals: PublishTotals,
     pub(super) pairs: u64,
     pub(super) bytes: u64,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::group::Group;
-use super::judge::Bucket;
+use super::group::{Group, Stream};
+use super::judge::{Bucket, Piece};
 use super::judged::Judged;
 use super::marks::Mark;
 use super::membership::Membership;
@@ -121,11 +121,23 @@ impl Shard {
     /// come, because the membership is open; and those
     /// of them settled for longer than `late_after`.
     pub(super) fn owed_now(&self, now: Time) -> (u64, u64) {
+        let (mut missing, mut overdue) = (0, 0);
+        self.each_owed(now, &mut |_, _, piece, old| {
+            missing += piece.len();
+            overdue += u64::from((old.min(piece.last) + 1).saturating_sub(piece.first));
+        });
+        self.pins.overdue.set(overdue);
+        (missing, overdue)
+    }
+
+    /// Calls `sink` with each piece that would count as lost now and may still come: its
+    /// pair, its stream, and the highest seq of the stream settled so long ago that it is
+    /// overdue.
+    pub(super) fn each_owed(&self, now: Time, sink: &mut impl FnMut(PairKey, &Stream, Piece, u32)) {
         if self.plan.mode == Mode::Counts {
-            return (0, 0);
+            return;
         }
         let age = self.plan.late_after.max(Duration::from_secs(1));
-        let (mut missing, mut overdue) = (0, 0);
         let mut marks = SmallVec::new();
         for group in &self.groups {
             for member in &group.members {
@@ -136,7 +148,8 @@ impl Shard {
                         continue;
                     }
                     judged.resolved.marks(stream, &mut marks);
-                    let view = judged.view(PairKey::new(*member, at as u32), stream, &marks);
+                    let key = PairKey::new(*member, at as u32);
+                    let view = judged.view(key, stream, &marks);
                     let old = group.settled_before(stream, now, age);
                     let open = view.holes.first().map_or(next, |hole| hole.first);
                     // What is folded is no longer waited for, unless it is kept as a hole.
@@ -150,15 +163,12 @@ impl Shard {
                             || (piece.bucket == Bucket::Unverified
                                 && piece.first < view.blind_from);
                         if open {
-                            missing += piece.len();
-                            overdue +=
-                                u64::from((old.min(piece.last) + 1).saturating_sub(piece.first));
+                            sink(key, stream, piece, old);
                         }
                     });
                 }
             }
         }
-        (missing, overdue)
     }
 
     /// Bytes held, by own accounting.
@@ -167,7 +177,13 @@ impl Shard {
         let members: u64 = self.members.iter().map(Membership::bytes).sum();
         let receivers: u64 = self.receivers.iter().map(|r| r.bytes()).sum();
         let open = (self.candidates.len() * 112 + self.waiting.len() * 96) as u64;
-        groups + members + receivers + open + self.pairs.bytes() + self.outbox.bytes()
+        groups
+            + members
+            + receivers
+            + open
+            + self.pairs.bytes()
+            + self.outbox.bytes()
+            + self.pins.bytes()
     }
 
     /// Keeps within the budget: first the recorders shrink, then nothing new is tracked.

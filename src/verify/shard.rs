@@ -21,6 +21,7 @@ use super::ledger::{Exercised, FrameCounts, Ledger};
 use super::membership::Membership;
 use super::outbox::Outbox;
 use super::pairs::Pairs;
+use super::pins::Pins;
 use super::plan::Plan;
 use crate::base::{AckId, Slot, Time};
 use crate::payload::{Identity, StreamId};
@@ -57,6 +58,7 @@ pub struct Shard {
     pub(super) unknown: Tally<Unknown>,
     pub(super) exercised: Exercised,
     pub(super) incidents: Incidents,
+    pub(super) pins: Pins,
     /// Recoveries found broken: (slot, epoch, transport).
     pub(super) broken: FxHashSet<(u32, u16, u16)>,
     /// Of the recoveries: those of a queue that must have been over the hub's limit.
@@ -83,6 +85,8 @@ pub struct Shard {
 struct Source {
     slots: Range<u32>,
     serial: u64,
+    /// It has publishers; others only ask for evidence.
+    publishes: bool,
 }
 
 /// Skipped sequence ids of a connection.
@@ -127,6 +131,7 @@ impl Shard {
             unknown: Tally::default(),
             exercised: Exercised::default(),
             incidents: Incidents::default(),
+            pins: Pins::default(),
             broken: FxHashSet::default(),
             overfull: FxHashSet::default(),
             slow_overflows: 0,
@@ -159,6 +164,14 @@ impl Shard {
     /// A publish is about to be written; once per writing, first or repeated.
     pub fn transmitted(&mut self, identity: &Identity, ack_id: Option<AckId>, now: Time) {
         self.outbox.transmitted(identity, ack_id, now);
+        let publisher = identity.publisher;
+        if self.outbox.is_new_connection(publisher, identity.epoch)
+            && let Some(index) = self.local(publisher)
+            && let Some(conn) = &self.receivers[index].conn
+        {
+            let id = conn.id.clone();
+            self.outbox.name_connection(publisher, identity.epoch, id);
+        }
     }
 
     /// An answer to a publish whose outcome is open.
@@ -218,7 +231,9 @@ impl Shard {
                 .slot(Slot(slot))
                 .is_some_and(|s| s.data_type.is_some())
         });
-        let facts = self.outbox.take(self.slots.clone(), planned, now)?;
+        let speaks = planned || self.pins.has_wanted();
+        let mut facts = self.outbox.take(self.slots.clone(), speaks, now)?;
+        facts.pins = self.pins.take_wanted();
         self.apply_facts(&facts);
         Some(facts)
     }
@@ -229,9 +244,15 @@ impl Shard {
         let source = match self.sources.iter().position(|s| s.slots == facts.source) {
             Some(at) => at,
             None => {
+                let publishes = |slot| {
+                    self.plan
+                        .slot(Slot(slot))
+                        .is_some_and(|s| s.data_type.is_some())
+                };
                 self.sources.push(Source {
                     slots: facts.source.clone(),
                     serial: 0,
+                    publishes: facts.source.clone().any(publishes),
                 });
                 self.sources.len() - 1
             }
@@ -247,6 +268,11 @@ impl Shard {
             });
         }
         known.serial = facts.serial;
+        let publishes = known.publishes || !facts.streams.is_empty();
+        self.keep_pinned(&facts.pins);
+        if !publishes {
+            return;
+        }
         self.saw_error |= facts.saw_error;
         let mut by_group: FxHashMap<usize, Vec<&super::facts::StreamFacts>> = FxHashMap::default();
         for stream in &facts.streams {
@@ -266,6 +292,7 @@ impl Shard {
     /// Call it at least once a second.
     pub fn tick(&mut self, now: Time) {
         self.resolve_candidates(false, now);
+        self.pin_overdue(now);
         self.fold_old(now);
         self.keep_budget();
     }

@@ -117,6 +117,10 @@ impl Shard {
         if streams > STREAMS_NAMED {
             evidence.push(format!("and {} streams more", streams - STREAMS_NAMED));
         }
+        if let Some((stream, seq)) = first {
+            evidence.extend_from_slice(self.pins.story(stall.slot, stream, seq, u32::MAX));
+            evidence.push(format!("and at the end, {now}:"));
+        }
         let subject = Subject {
             receiver: Some(stall.slot),
             stream: first.map(|(stream, _)| stream),

@@ -221,3 +221,45 @@ fn a_stall_behind_a_recovery_is_laid_to_the_recovery() {
         assert_eq!(v.incidents[0].group.as_deref(), Some("group-0"));
     }
 }
+
+#[test]
+fn the_evidence_of_a_loss_of_long_ago_was_kept_when_it_was_found() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        world.publish_to_all(0);
+        // Publisher and receiver are of different shards.
+        let lost = world.publish(0);
+        let sent_at = hubstorm::base::Time::from_micros(lost.identity.intended);
+        world.deliver(&lost, 1);
+        world.deliver(&lost, 2);
+        for _ in 0..1000 {
+            world.publish_to_all(0);
+            world.wait(STEP);
+            // As a run does, several times a second.
+            let now = world.time();
+            world
+                .shards
+                .iter()
+                .for_each(|shard| _ = shard.progress(now));
+        }
+        let v = world.finish();
+        Expect::default().violation(Violation::Lost, 1).of(&v);
+        let incident = &v.incidents[0];
+        assert_eq!(incident.connections, ["conn-3-0", "conn-0-0"]);
+        let told = incident.evidence.join("\n");
+        let sent = format!("publisher connection conn-0-0: sent {sent_at} tx 2");
+        assert!(
+            told.contains(&sent) && told.contains("-> Success"),
+            "{told}"
+        );
+        // The frames around it, though thousands came since.
+        assert!(
+            told.contains("found overdue") && told.contains(" seq 1 "),
+            "{told}"
+        );
+        assert!(
+            told.contains(" seq 3 (tx 3") && !told.contains(" seq 2 "),
+            "{told}"
+        );
+    }
+}

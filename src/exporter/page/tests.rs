@@ -128,7 +128,7 @@ fn a_number_counted_is_the_number_shown() {
         (r#"hubstorm_violations_total{kind="lost"}"#, 2.0),
         (r#"hubstorm_unknown_total{kind="foreign"}"#, 1.0),
         (
-            r#"hubstorm_delivery_pairs{state="expected"}"#,
+            r#"hubstorm_delivery_pairs{pool="talkers",state="expected"}"#,
             9_007_199_254_740_991.0,
         ),
         (
