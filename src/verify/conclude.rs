@@ -128,7 +128,7 @@ fn by_pool(plan: &Plan, outcomes: &[ShardOutcome]) -> Vec<Delivery> {
 }
 
 fn by_group(plan: &Plan, outcomes: &[ShardOutcome]) -> Vec<GroupBooks> {
-    let mut groups = vec![GroupBooks::default(); plan.groups.len()];
+    let mut groups = vec![GroupBooks::default(); plan.addresses()];
     for outcome in outcomes {
         for ((group, ledger), sent) in groups.iter_mut().zip(&outcome.ledgers).zip(&outcome.sent) {
             group.delivery.merge(&ledger.delivery(plan.promise));
