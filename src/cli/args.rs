@@ -259,7 +259,7 @@ pub struct SelftestArgs {
     #[arg(long, value_name = "FAULT")]
     pub only: Vec<String>,
     /// Rows that run at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_once)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_once)]
     pub at_once: usize,
     /// Where the results of wrong rows stay [default: a folder for temporary files]
     #[arg(long, value_name = "DIR")]
