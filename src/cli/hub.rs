@@ -4,7 +4,7 @@ use crate::base::{Clock, Seed};
 use crate::hub::{self, EventHandler, FaultKind, HubConfig, HubTls};
 
 use super::args::{Events, HubArgs, is_exposed};
-use super::{EXIT_USAGE, complain, start_logging};
+use super::{EXIT_USAGE, complain, logging};
 
 pub(super) fn hub(args: HubArgs) -> u8 {
     if args.list_faults {
@@ -20,7 +20,7 @@ pub(super) fn hub(args: HubArgs) -> u8 {
         ));
         return EXIT_USAGE;
     }
-    start_logging(args.log);
+    logging::start(args.log);
     let mut config = HubConfig::new(args.listen, Seed(args.seed), Clock::start());
     config.access_key = args.access_key;
     config.secondary_access_key = args.secondary_access_key;

@@ -7,6 +7,7 @@ mod bench_self;
 pub mod check;
 pub mod explain;
 mod hub;
+mod logging;
 mod report;
 mod run;
 mod selftest;
@@ -35,7 +36,6 @@ fn dispatch(args: Args) -> u8 {
             check::check(
                 &args.scenarios,
                 args.plan,
-                (!args.elsewhere).then(crate::generator::Machine::this),
                 &env,
                 &mut std::io::stdout().lock(),
             )
@@ -55,11 +55,6 @@ fn dispatch(args: Args) -> u8 {
 }
 
 fn explain(args: &args::ExplainArgs) -> u8 {
-    if args.scenario.as_os_str() == crate::scenario::presets::PREFIX {
-        let list = crate::scenario::presets::list();
-        let written = std::io::Write::write_all(&mut std::io::stdout().lock(), list.as_bytes());
-        return if written.is_ok() { 0 } else { EXIT_USAGE };
-    }
     let env = |name: &str| std::env::var(name).ok();
     let overrides = crate::scenario::Overrides {
         set: args.set.clone(),
@@ -84,36 +79,4 @@ fn explain(args: &args::ExplainArgs) -> u8 {
 /// Tells a person what went wrong, on stderr. Secrets in the text are masked.
 fn complain(error: &dyn std::fmt::Display) {
     eprintln!("hubstorm: {}", crate::transport::mask(&error.to_string()));
-}
-
-/// Starts logging to stderr at `level`; `RUST_LOG` is not read, so that a run does what its
-/// flags say.
-fn start_logging(level: args::LogLevel) {
-    use tracing_subscriber::filter::LevelFilter;
-    let level = match level {
-        args::LogLevel::Off => LevelFilter::OFF,
-        args::LogLevel::Error => LevelFilter::ERROR,
-        args::LogLevel::Warn => LevelFilter::WARN,
-        args::LogLevel::Info => LevelFilter::INFO,
-        args::LogLevel::Debug => LevelFilter::DEBUG,
-        args::LogLevel::Trace => LevelFilter::TRACE,
-    };
-    // What clients send is the user's own: it is logged only when asked for by this name.
-    let payloads = match std::env::var_os("HUBSTORM_LOG_PAYLOADS") {
-        Some(_) => level,
-        None => LevelFilter::OFF,
-    };
-    let filter = tracing_subscriber::filter::Targets::new()
-        .with_target("hubstorm", level)
-        .with_target("frame_payloads", payloads);
-    use tracing_subscriber::layer::SubscriberExt as _;
-    use tracing_subscriber::util::SubscriberInitExt as _;
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(false);
-    // Only a second start in one process could fail, and then logging is on.
-    let _ = tracing_subscriber::registry()
-        .with(filter)
-        .with(layer)
-        .try_init();
 }

@@ -5,10 +5,10 @@ use crate::scenario::{self, Overrides};
 use crate::transport::TlsOptions;
 
 use super::args::RunArgs;
-use super::{EXIT_USAGE, complain, start_logging};
+use super::{EXIT_USAGE, complain, logging};
 
 pub(super) fn run(args: RunArgs) -> u8 {
-    start_logging(args.log);
+    logging::start(args.log);
     let again = again(&args);
     let env = |name: &str| std::env::var(name).ok();
     let scenario = match scenario::load(&args.scenario, &overrides(&args), &env) {
@@ -18,9 +18,6 @@ pub(super) fn run(args: RunArgs) -> u8 {
             return EXIT_USAGE;
         }
     };
-    for note in &scenario.notes {
-        complain(note);
-    }
     let again = format!("{again} --seed {}", scenario.seed);
     let options = Options {
         out: args.out,

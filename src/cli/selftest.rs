@@ -3,10 +3,10 @@
 use crate::selftest::{self, Options};
 
 use super::args::SelftestArgs;
-use super::{EXIT_USAGE, complain, start_logging};
+use super::{EXIT_USAGE, complain, logging};
 
 pub(super) fn selftest(args: SelftestArgs) -> u8 {
-    start_logging(args.log);
+    logging::start(args.log);
     let out = args.out.unwrap_or_else(|| {
         std::env::temp_dir().join(format!("hubstorm-selftest-{}", std::process::id()))
     });
