@@ -12,22 +12,20 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::builder::Options;
 use super::client::State;
-use super::credential::split_token;
+use super::dial::open;
 use super::ears::Ears;
+use super::encode::encode;
 use super::error::{ConnectError, RequestError};
 use super::event::Event;
-use super::link::{Dialling, Link};
-use super::newer::{NewerCommand, Waiters};
+use super::link::Link;
 use super::request::Outcome as Answered;
 use super::worker::Worker;
 use crate::base::{Seed, Time};
-use crate::protocol::{
-    Control, Dial, Operation, Output, RequestOptions, Session, StopHabit, StreamOrder, Transmit,
-};
-use crate::transport::{Closed, DialRequest, Incoming, Target, log_frame};
+use crate::protocol::{Operation, Output, RequestOptions, Session, StopHabit};
+use crate::transport::{Closed, Incoming, log_frame};
+use crate::wire::Data;
 use crate::wire::close::Close;
-use crate::wire::codec::{self, Payload};
-use crate::wire::{Data, Subprotocol, Upstream};
+use crate::wire::codec::Payload;
 
 /// Commands taken in one turn, so that other clients get theirs.
 const COMMANDS_PER_TURN: usize = 64;
@@ -48,8 +46,6 @@ pub(super) enum Command {
         reply: oneshot::Sender<Answered>,
     },
     Cancel(u64),
-    /// About streams and invocations.
-    Newer(NewerCommand),
 }
 
 /// The task's ends of the channels to the handles.
@@ -80,7 +76,6 @@ impl Driver {
         Driver {
             worker,
             session: Session::new(options.session.clone(), Seed::draw()),
-            options,
             commands: wires.commands,
             link: Link::default(),
             ears: Ears {
@@ -92,13 +87,18 @@ impl Driver {
                 notice: None,
                 refusal: None,
                 connect_error: None,
-                newer: Waiters::default(),
-                order: StreamOrder::default(),
+                announces_late: options
+                    .session
+                    .reconnect
+                    .rejoin
+                    .is_some_and(|rejoin| rejoin.before_connected),
+                unannounced: None,
             },
             stop_at: None,
             stoppers: Vec::new(),
             frame: Vec::new(),
             orphaned: false,
+            options,
         }
     }
 
@@ -183,6 +183,8 @@ impl Driver {
             Command::Start(reply) => {
                 self.ears.starters.push(reply);
                 self.session.start();
+                // Before the dial: whoever sees it may ask.
+                self.ears.show_state(&self.session);
             }
             Command::Stop(within, reply) => {
                 self.stoppers.push(reply);
@@ -207,11 +209,6 @@ impl Driver {
                     }
                 };
                 let _ = reply.send(Err(refusal));
-            }
-            Command::Newer(command) => {
-                let stopping = self.stop_at.is_some() || self.session.is_stopped();
-                let waiters = &mut self.ears.newer;
-                waiters.command(&mut self.session, command, stopping, now);
             }
             Command::Cancel(token) => {
                 let mut waiting = self.ears.waiting.iter();
@@ -321,63 +318,16 @@ impl Driver {
                     Output::Event(event) => self.ears.event(&self.session, event),
                     Output::CloseTransport(close) => self.link.close(close, now),
                     Output::Dial(dial) => {
-                        let dial = self.dial(dial);
+                        let dial = open(self.worker.clone(), self.options.clone(), dial);
                         self.link.dial(dial);
                         dialled = true;
                     }
                 }
             }
-            self.ears.newer.write_waiting(&mut self.session);
             if !self.transmit(now) && !self.session.has_output() {
                 return dialled;
             }
         }
-    }
-
-    fn dial(&self, dial: Dial) -> Dialling {
-        let (worker, options) = (self.worker.clone(), self.options.clone());
-        let open = async move {
-            let dialer = worker
-                .dialer(&options.tls)
-                .map_err(|error| ConnectError::Tls(Arc::new(error)))?;
-            let now = worker.clock.unix_now();
-            let mut url = options.credential.connect_url(now).await?;
-            if let Dial::Recover {
-                connection_id,
-                token,
-            } = &dial
-            {
-                url = Target::recovery_url(&url, connection_id, token);
-            }
-            let (url, bearer) = if options.bearer {
-                split_token(&url)
-            } else {
-                (url, None)
-            };
-            let request = DialRequest {
-                url: &url,
-                subprotocol: options.session.subprotocol,
-                bearer: bearer.as_ref(),
-                user_agent: &options.user_agent,
-                source: None,
-                timeout: options.connect_timeout,
-            };
-            dialer
-                .dial(request)
-                .await
-                .map_err(|error| ConnectError::Dial(Arc::new(error)))
-        };
-        let timeout = self.options.connect_timeout;
-        Box::pin(async move {
-            // The provider's time counts, too.
-            tokio::time::timeout(timeout, open)
-                .await
-                .unwrap_or_else(|_| {
-                    Err(ConnectError::Dial(Arc::new(
-                        crate::transport::DialError::Timeout(timeout),
-                    )))
-                })
-        })
     }
 
     /// Queues the frames that the session wants written. Returns whether there were any.
@@ -401,7 +351,7 @@ impl Driver {
             };
             any = true;
             frame.clear();
-            encode(subprotocol, transmit, frame);
+            encode(subprotocol, &transmit, frame);
             log_frame(&ears.name(), true, frame);
             let queued = if subprotocol.is_binary() {
                 socket.queue_binary(frame)
@@ -415,53 +365,4 @@ impl Driver {
         }
         any
     }
-}
-
-fn encode(subprotocol: Subprotocol, transmit: Transmit<'_, Content>, out: &mut Vec<u8>) {
-    let frame = match transmit {
-        Transmit::Control(Control::Ping) => Upstream::Ping,
-        Transmit::Control(Control::SequenceAck(sequence_id)) => {
-            Upstream::SequenceAck { sequence_id }
-        }
-        Transmit::Newer(newer) => {
-            let request = newer.into_request(|content| content.reborrow());
-            // Refused at the start where there is no encoding for it.
-            if let Err(error) = codec::encode_request(subprotocol, &request, out) {
-                tracing::warn!(%error, "frame not written");
-            }
-            return;
-        }
-        Transmit::Request {
-            operation,
-            transmission,
-        } => {
-            let ack_id = transmission.ack_id;
-            match &*operation {
-                Operation::Join(group) => Upstream::JoinGroup {
-                    group: (&**group).into(),
-                    ack_id,
-                },
-                Operation::Leave(group) => Upstream::LeaveGroup {
-                    group: (&**group).into(),
-                    ack_id,
-                },
-                Operation::Send {
-                    group,
-                    no_echo,
-                    content,
-                } => Upstream::SendToGroup {
-                    group: (&**group).into(),
-                    ack_id,
-                    no_echo: *no_echo,
-                    data: content.reborrow(),
-                },
-                Operation::Event { event, content } => Upstream::Event {
-                    event: (&**event).into(),
-                    ack_id,
-                    data: content.reborrow(),
-                },
-            }
-        }
-    };
-    codec::encode_upstream(subprotocol, &frame, out);
 }

@@ -10,11 +10,9 @@ use super::client::State;
 use super::driver::Content;
 use super::error::{ConnectError, RequestError};
 use super::event::{Event, Message};
-use super::newer::Waiters;
 use super::request::{Outcome as Answered, Receipt};
-use super::stream::StreamMark;
 use crate::base::{AckId, Time};
-use crate::protocol::{self, Answer, Received, RequestId, Session, Settled, StreamOrder};
+use crate::protocol::{self, Answer, Received, RequestId, Session, Settled};
 use crate::transport::log_frame;
 use crate::wire::codec::{self, Payload};
 use crate::wire::{DataMessage, Downstream, MessageFrom, Subprotocol};
@@ -31,9 +29,11 @@ pub(super) struct Ears {
     /// The last error answer: the session keeps its kind, not its words.
     pub(super) refusal: Option<(AckId, String, String)>,
     pub(super) connect_error: Option<ConnectError>,
-    /// Whoever waits for streams and invocations.
-    pub(super) newer: Waiters,
-    pub(super) order: StreamOrder,
+    /// Listeners hear of a connection when its rejoins have ended, as with some official
+    /// clients.
+    pub(super) announces_late: bool,
+    /// The connection not announced yet.
+    pub(super) unannounced: Option<Event>,
 }
 
 impl Ears {
@@ -61,13 +61,12 @@ impl Ears {
         while let Some(event) = session.poll_event() {
             self.event(session, event);
         }
-        match received {
-            Received::Data {
-                message,
-                fresh: true,
-            } => self.message(message),
-            Received::Invoked { id, response } => self.newer.invoked(id, response),
-            Received::Data { .. } | Received::Handled => {}
+        if let Received::Data {
+            message,
+            fresh: true,
+        } = received
+        {
+            self.message(message);
         }
     }
 
@@ -76,7 +75,7 @@ impl Ears {
         self.connection_id.as_deref().unwrap_or("new connection")
     }
 
-    fn message(&mut self, message: DataMessage<'_>) {
+    fn message(&self, message: DataMessage<'_>) {
         if self.events.receiver_count() == 0 {
             return;
         }
@@ -91,16 +90,11 @@ impl Ears {
             MessageFrom::Server => (None, None),
         };
         let of_group = group.is_some();
-        let stream = message.stream.map(|part| {
-            let order = self.order.part(group.as_deref().unwrap_or_default(), &part);
-            Arc::new(StreamMark::new(*part, order))
-        });
         let message = Message {
             group,
             from_user_id,
             sequence_id: message.sequence_id.map(|id| id.0),
             data: Arc::new(message.data.into_owned()),
-            stream,
         };
         self.tell(if of_group {
             Event::GroupMessage(message)
@@ -116,27 +110,36 @@ impl Ears {
 
     pub(super) fn event(&mut self, session: &Session<Content>, event: protocol::Event<Content>) {
         use protocol::Event as Happened;
-        tracing::debug!(client = self.name(), state = ?*self.state.borrow(), "session");
         // Whoever hears of it and then asks must not get the state before it.
         self.show_state(session);
+        tracing::debug!(client = self.name(), state = ?*self.state.borrow(), "session");
         match event {
             Happened::Connected {
                 connection_id,
                 user_id,
-                ..
+                epoch,
             } => {
                 self.connection_id = Some(connection_id.clone());
                 self.notice = None;
                 self.connect_error = None;
-                self.tell(Event::Connected {
+                let connected = Event::Connected {
                     connection_id,
                     user_id,
-                });
+                };
+                // Nothing is joined again on the first one.
+                if self.announces_late && epoch > 0 {
+                    self.unannounced = Some(connected);
+                } else {
+                    self.tell(connected);
+                }
                 for reply in self.starters.drain(..) {
                     let _ = reply.send(Ok(()));
                 }
             }
+            Happened::RejoinDone { .. } => self.announce(),
             Happened::TransportLost(_) => {
+                // A drop ends the rejoins, too.
+                self.announce();
                 if let (true, Some(connection_id)) =
                     (session.is_recovering(), self.connection_id.clone())
                 {
@@ -161,8 +164,8 @@ impl Ears {
             }
             Happened::DisconnectNotice(reason) => self.notice = reason,
             Happened::Settled(settled) => self.settled(settled),
-            Happened::Newer(event) => self.newer.event(event),
             Happened::Stopped => {
+                self.announce();
                 self.disconnected();
                 self.tell(Event::Stopped);
                 let error = self.connect_error.take().unwrap_or(ConnectError::Stopped);
@@ -172,7 +175,6 @@ impl Ears {
             }
             Happened::RecoveryOpened { .. }
             | Happened::RecoveryNamed { .. }
-            | Happened::RejoinDone { .. }
             | Happened::Answered { .. }
             | Happened::AckMissing { .. }
             | Happened::LateAck(_)
@@ -194,6 +196,13 @@ impl Ears {
         };
         self.state
             .send_if_modified(|shown| std::mem::replace(shown, state) != state);
+    }
+
+    /// Tells of a connection that was not announced yet.
+    fn announce(&mut self) {
+        if let Some(connected) = self.unannounced.take() {
+            self.tell(connected);
+        }
     }
 
     /// Tells of the end of a connection, once.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::stream::StreamMark;
 use crate::wire::Data;
 
 /// Something happened. Cheap to clone.
@@ -39,7 +38,7 @@ pub enum Event {
     Stopped,
     /// A message of the service: a REST send, or the reply to an event.
     ServerMessage(Message),
-    /// A message of a group, or with its `stream` set a part of a stream to it.
+    /// A message of a group.
     GroupMessage(Message),
     /// A group could not be joined again. It stays on the list for the next reconnect.
     RejoinFailed {
@@ -63,8 +62,6 @@ pub struct Message {
     pub sequence_id: Option<u64>,
     /// The payload.
     pub data: Arc<Data<'static>>,
-    /// Set when it is a part of a group stream.
-    pub stream: Option<Arc<StreamMark>>,
 }
 
 impl Message {

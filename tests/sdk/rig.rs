@@ -1,6 +1,8 @@
 //! A hub, and lines to it that can be cut.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hubstorm::base::{Clock, Seed};
@@ -58,6 +60,7 @@ pub(crate) async fn text(events: &mut Events) -> String {
 pub(crate) struct Line {
     pub(crate) addr: SocketAddr,
     cuts: watch::Sender<u32>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Line {
@@ -65,8 +68,13 @@ impl Line {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (cuts, cut) = watch::channel(0);
+        let closed = Arc::new(AtomicBool::new(false));
+        let is_closed = closed.clone();
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
+                if is_closed.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let mut cut = cut.clone();
                 cut.mark_unchanged();
                 tokio::spawn(async move {
@@ -80,11 +88,22 @@ impl Line {
                 });
             }
         });
-        Line { addr, cuts }
+        Line { addr, cuts, closed }
     }
 
     /// Ends every connection without a WebSocket goodbye; new ones are let through.
     pub(crate) fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Cuts, and lets nothing new through.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.cut();
+    }
+
+    /// Lets new connections through again.
+    pub(crate) fn open(&self) {
+        self.closed.store(false, Ordering::Relaxed);
     }
 }
