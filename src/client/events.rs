@@ -255,12 +255,13 @@ impl Me {
             Event::DisconnectNotice(reason) => {
                 tracing::debug!(slot = %self.slot, ?reason, "hub says goodbye")
             }
-            // A pool's client opens no stream and invokes nothing.
-            Event::Newer(_) => {}
             Event::Stopped => {
                 self.first_dial_ends();
                 if self.presence.is_leaving() {
                     self.departed(now);
+                } else {
+                    // By its policy it does not come back: nobody need wait for it.
+                    self.gone();
                 }
                 self.set_phase(Phase::Stopped);
             }
@@ -348,11 +349,16 @@ impl Me {
         });
     }
 
-    /// A visitor has gone; what is left of its memberships ends here.
-    fn departed(&self, now: Time) {
+    /// Counts a client that was connected once and will not be again.
+    fn gone(&self) {
         if self.unjoined.is_some() {
             self.shared.departed.set(self.shared.departed.get() + 1);
         }
+    }
+
+    /// A visitor has gone; what is left of its memberships ends here.
+    fn departed(&self, now: Time) {
+        self.gone();
         self.shared.shard.borrow_mut().connection_ended(
             self.slot,
             verify::ConnectionEnd::CleanClose,
@@ -408,7 +414,6 @@ fn event_name(event: &Event<Message>) -> &'static str {
         Event::UnsolicitedAck(_) => "unsolicited ack",
         Event::BadFrame(_) => "bad frame",
         Event::IdleTimeout => "idle timeout",
-        Event::Newer(_) => "stream or invocation",
         Event::Stopped => "stopped",
     }
 }

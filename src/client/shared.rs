@@ -73,7 +73,8 @@ pub struct Shared {
     pub(crate) ready: Cell<u32>,
     /// Clients that ever had a connection.
     pub(crate) ever_connected: Cell<u32>,
-    /// Visitors that ever had a connection and have gone again.
+    /// Clients that ever had a connection and will have none again: visitors that have gone,
+    /// and those whose policy is not to reconnect, or not for ever.
     pub(crate) departed: Cell<u32>,
     /// Client actors that ended in a panic.
     pub(crate) panicked: Cell<u32>,

@@ -73,7 +73,8 @@ pub struct Standing {
     pub ready: u64,
     /// Clients that ever had a connection.
     pub ever_connected: u64,
-    /// Visitors among them that have gone again, as planned.
+    /// Those among them that will not come back: visitors that have gone, clients that gave
+    /// up by their policy.
     pub departed: u64,
     /// Clients connected now.
     pub connected: u64,

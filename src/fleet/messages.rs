@@ -38,7 +38,7 @@ pub struct Report {
     pub ready: u32,
     /// Clients that ever had a connection.
     pub ever_connected: u32,
-    /// Visitors among them that have gone again, as planned.
+    /// Those among them that will not come back.
     pub departed: u32,
     /// Clients connected now.
     pub connected: u64,
@@ -66,7 +66,7 @@ pub struct Begin;
 #[rtype(result = "()")]
 pub struct StartLoad(pub Time);
 
-/// Publish and break no more, before the time: faults at work end now.
+/// Publish and break no more; faults at work go on to their end.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StopLoad;

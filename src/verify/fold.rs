@@ -3,8 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::facts::Fate;
-use super::group::{Group, Stream};
+use super::group::Group;
 use super::incident::INCIDENTS_PER_KIND;
 use super::judge::{Bucket, PairView, Piece};
 use super::judged::Judged;
@@ -29,8 +28,6 @@ struct Change {
 struct GroupVerdict<'a> {
     targets: &'a [u32],
     ledger: Ledger,
-    /// What the membership in hand adds.
-    of_member: Ledger,
     changes: Vec<Change>,
     /// Deliveries of what was refused with `Forbidden`, for their incidents.
     forbidden: Vec<(Slot, StreamId, u32)>,
@@ -53,24 +50,18 @@ impl Shard {
         let mut verdict = GroupVerdict {
             targets,
             ledger: self.ledgers[index].clone(),
-            of_member: Ledger::default(),
             changes: Vec::new(),
             forbidden: Vec::new(),
             unreached: group
                 .streams
                 .iter()
                 .zip(targets)
-                .map(|(stream, to)| acked_ranges(stream, *to))
+                .map(|(stream, to)| ranges(stream.horizon + 1, *to))
                 .collect(),
             suspects,
         };
-        let mut pools = vec![Ledger::default(); self.pools.len()];
         for member in &group.members {
-            let judged = Judged::new(self, group, *member);
-            verdict.member(&judged, group);
-            let of_member = std::mem::take(&mut verdict.of_member);
-            verdict.ledger.merge(&of_member);
-            pools[self.plan.pool_of(judged.membership.slot)].merge(&of_member);
+            verdict.member(&Judged::new(self, group, *member), group);
         }
         let GroupVerdict {
             ledger,
@@ -80,9 +71,6 @@ impl Shard {
             ..
         } = verdict;
         self.ledgers[index] = ledger;
-        for (mine, more) in self.pools.iter_mut().zip(&pools) {
-            mine.merge(more);
-        }
         for (slot, stream, seq) in forbidden {
             self.forbidden_incident(slot, stream, seq);
         }
@@ -93,7 +81,7 @@ impl Shard {
         for ((stream, to), unreached) in streams.zip(targets).zip(unreached) {
             stream.horizon = *to;
             for (first, last) in unreached {
-                stream.note_unreached(first, last);
+                push_range(&mut stream.unreached, first, last);
             }
         }
     }
@@ -124,7 +112,7 @@ impl GroupVerdict<'_> {
         for (at, stream) in group.streams.iter().enumerate() {
             let to = self.targets[at];
             if judged.spared(stream) {
-                self.of_member.no_echo += u64::from(to - stream.horizon);
+                self.ledger.no_echo += u64::from(to - stream.horizon);
                 continue;
             }
             // At most 2^24 streams.
@@ -138,7 +126,7 @@ impl GroupVerdict<'_> {
                 judged,
                 view: &judged.view(key, stream, &marks),
                 key,
-                ledger: &mut self.of_member,
+                ledger: &mut self.ledger,
                 forbidden: &mut self.forbidden,
                 suspects: self.suspects.as_deref_mut(),
                 kept: SmallVec::new(),
@@ -297,10 +285,7 @@ impl PairVerdict<'_, '_> {
                     kind,
                     epoch: mark.map_or(0, |mark| mark.epoch),
                     recovery,
-                    overtaken: base
-                        .filter(|hole| hole.witness.is_some())
-                        .map(|hole| (hole.at, hole.before_id)),
-                    stalled: false,
+                    overtaken: base.map(|hole| (hole.at, hole.before_id)),
                 });
             }
             if until >= rest.last {
@@ -335,23 +320,12 @@ impl PairVerdict<'_, '_> {
     }
 }
 
-/// What of a stream was acked, from its horizon up to `to`: only that can be a lie.
-fn acked_ranges(stream: &Stream, to: u32) -> Vec<(u32, u32)> {
-    let mut at = stream.horizon + 1;
-    let mut out = Vec::new();
-    for exception in stream.exceptions_in(at, to) {
-        if exception.fate == Fate::Ok {
-            continue;
-        }
-        if at < exception.first {
-            out.push((at, exception.first - 1));
-        }
-        at = at.max(exception.last + 1);
+fn ranges(first: u32, last: u32) -> Vec<(u32, u32)> {
+    if first <= last {
+        vec![(first, last)]
+    } else {
+        Vec::new()
     }
-    if at <= to {
-        out.push((at, to));
-    }
-    out
 }
 
 fn push_range(ranges: &mut Vec<(u32, u32)>, first: u32, last: u32) {

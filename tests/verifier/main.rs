@@ -2,7 +2,6 @@
 
 mod histories;
 mod limits;
-mod liveness;
 mod model;
 mod noise;
 mod oracle;

@@ -18,4 +18,3 @@ mod sessions;
 mod spread;
 pub(super) mod target;
 pub(super) mod threshold;
-mod timing;
