@@ -12,6 +12,13 @@ import re
 import sys
 from pathlib import Path
 
+# The states of a (message, receiver) pair.
+PAIRS = ["expected", "delivered", "verified", "unverified", "not_owed", "edge", "lost", "permitted",
+         "unknown", "outside", "addressed"]
+# The reasons of `permitted` that are losses, not repetitions.
+LOSSES = ["lost_in_reconnect_gap", "lost_overflow", "lost_unreliable", "publish_unknown",
+          "publish_failed", "fire_and_forget", "at_membership_edge"]
+
 problems = []
 
 
@@ -73,9 +80,17 @@ def report_and_metrics(report, page):
         ("hubstorm_replays_total", {}, delivery["replays"]),
     ]:
         check(f"{name} {labels}", total(page, name, **labels), value)
-    for state in ["expected", "delivered", "verified", "unverified", "not_owed", "edge"]:
+    for state in PAIRS:
         shown = total(page, "hubstorm_delivery_pairs", state=state)
         check(f"delivery.{state}", shown, delivery[state])
+    for pool in report["pools"]:
+        name = pool["name"]
+        for state in PAIRS:
+            shown = total(page, "hubstorm_delivery_pairs", state=state, pool=name)
+            check(f"{name}: delivery.{state}", shown, pool["delivery"][state])
+        for outcome in ["acked", "failed", "unknown", "unacked"]:
+            shown = total(page, "hubstorm_publishes_total", outcome=outcome, pool=name)
+            check(f"{name}: publish.{outcome}", shown, pool["publish"][outcome])
     for group, name in [
         ("violations", "hubstorm_violations_total"),
         ("permitted", "hubstorm_permitted_total"),
@@ -95,6 +110,26 @@ def report_and_metrics(report, page):
         count = report["latency"][kind]["count"]
         check(f"latency.{kind}.count", total(page, f"{name}_count"), count)
         check(f"latency.{kind} +Inf", total(page, f"{name}_bucket", le="+Inf"), count)
+
+
+def books(report):
+    """Every book balances to the message; pools and groups add up to the run."""
+    rows = [("run", report), *((f"pool {p['name']}", p) for p in report["pools"])]
+    rows += [(f"group {g['name']}", g) for g in report["groups"]]
+    for name, row in rows:
+        sent, got = row["publish"], row["delivery"]
+        settled = sum(sent[k] for k in ["acked", "failed", "unknown", "unacked", "outstanding"])
+        check(f"{name}: attempted", sent["attempted"], settled)
+        check(f"{name}: expected", got["expected"], got["delivered"] + got["lost"] + got["unverified"])
+        others = sum(got[k] for k in ["expected", "not_owed", "permitted", "unknown", "outside"])
+        check(f"{name}: addressed", got["addressed"], others)
+    for part in ["pools", "groups"]:
+        for key in ["attempted", "acked", "failed", "unknown"]:
+            check(f"{part}: {key}", sum(r["publish"][key] for r in report[part]), report["publish"][key])
+        for key in PAIRS:
+            check(f"{part}: {key}", sum(r["delivery"][key] for r in report[part]), report["delivery"][key])
+    permitted = sum(n for kind, n in report["permitted"].items() if kind in LOSSES)
+    check("permitted losses by reason", report["delivery"]["permitted"], permitted)
 
 
 def report_and_truth(report, truth):
@@ -161,6 +196,7 @@ def main():
     if command == "same":
         page = samples(Path(folder) / "metrics.prom")
         clean(report)
+        books(report)
         report_and_metrics(report, page)
         report_and_truth(report, report["hub_truth"])
         if rest:

@@ -30,5 +30,8 @@ pub mod wire;
 
 // Needs both sides' private parts, and no file of `src` may import both.
 #[cfg(test)]
+#[path = "../tests/streams/mod.rs"]
+mod streams_world;
+#[cfg(test)]
 #[path = "../tests/world/mod.rs"]
 mod world;

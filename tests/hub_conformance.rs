@@ -37,6 +37,9 @@ fn every_row_names_a_test_that_exists_and_a_state() {
             let name = name.trim_matches('`');
             let exists = match name.strip_prefix("official/") {
                 Some("python") => root.join("tests/official/python").is_dir(),
+                Some("python-service") => {
+                    root.join("tests/official/python/service_sdk.py").is_file()
+                }
                 Some(script) => root
                     .join(format!("tests/official/js/{script}.mjs"))
                     .is_file(),

@@ -377,3 +377,19 @@ fn an_interrupted_run_reports_what_it_has_seen() {
     assert_eq!(report["exit_code"], 130);
     assert!(count(&report, "/delivery/verified") > 0);
 }
+
+/// A run that is given up must not sit out a fault of ten minutes.
+#[test]
+fn a_run_that_a_threshold_ends_ends_its_faults_too() {
+    let bench = Bench::new(
+        "seed: 1\nduration: 20m\ndrain: 5s\npools:\n  a: {clients: 10, groups: {count: 1}, publish: {rate: 2/s}}\nchaos:\n  - {kind: blackout, at: 1s, share: 50%, for: 10m}\n  - {kind: handshake_hang, at: 1s, share: 20%, for: 10m}\n  - {kind: half_open, at: 1s, share: 20%, for: 10m}\n  - {kind: throttle, at: 1s, share: 20%, for: 10m, rate: 1KiB/s}\nthresholds:\n  - {that: clients.disconnects <= 0, abort: true, grace: 2s}\n",
+    );
+    let output = bench.run(&["--quiet"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let report = bench.report();
+    let lasted = report["run"]["duration_s"].as_f64().unwrap();
+    assert!(lasted < 120.0, "{lasted} s\n{text}");
+    assert_eq!(report["violations"]["lost"], 0, "{text}");
+    assert_eq!(report["delivery"]["unverified"], 0, "{text}");
+}

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hubstorm::scenario::{self, Overrides};
+use hubstorm::scenario::{self, ChaosKind, Overrides};
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
@@ -87,4 +87,18 @@ fn every_scenario_keeps_its_word_at_small_scale() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Whoever adds a way to break a connection must show that no honest hub is accused for it.
+#[test]
+fn the_brutal_scenario_breaks_connections_in_every_way_there_is() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/brutal.yaml");
+    let scenario = scenario::load(&path, &Overrides::default(), &|_| None).unwrap();
+    for kind in ChaosKind::ALL {
+        assert!(
+            scenario.chaos.iter().any(|entry| entry.kind == kind),
+            "brutal.yaml has no {}",
+            kind.name()
+        );
+    }
 }

@@ -1,8 +1,8 @@
 //! The chaos plan: which fault hits which clients at which time.
 //!
 //! A pure function of the seed and the scenario: no clock, no I/O, and each entry draws from
-//! a stream of its own, so that adding an entry never moves the others. Bounds are checked
-//! where scenarios are read ([`crate::scenario::HITS_MAX`]).
+//! a stream of its own, so that an entry added at the end, or one that names its stream,
+//! never moves the others. Bounds are checked where scenarios are read ([`crate::scenario::HITS_MAX`]).
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -52,7 +52,7 @@ pub struct Injection {
 pub fn plan(scenario: &Scenario) -> Plan {
     let mut injections = Vec::new();
     for (entry, fault) in scenario.chaos.iter().enumerate() {
-        let mut rng = scenario.seed.stream("chaos", entry as u64);
+        let mut rng = scenario.seed.stream("chaos", u64::from(fault.stream));
         let candidates = scenario.candidates(fault);
         for at in fault.timing.times() {
             let whole = inject(at, entry, fault, &candidates, &mut rng);

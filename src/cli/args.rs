@@ -56,7 +56,7 @@ Exit codes:
 /// Flags of `run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// The scenario file, or preset:small-groups, preset:big-groups (the published capacity)
+    /// The scenario file, or preset:NAME, the published capacity (`explain preset:` lists them)
     pub scenario: PathBuf,
     /// Service units that a preset is made for, 1 to 100 [default: 1]
     #[arg(long, value_name = "N")]
@@ -135,12 +135,15 @@ pub struct CheckArgs {
     /// Print the plan of faults: who, when, what
     #[arg(long)]
     pub plan: bool,
+    /// The runs are meant for another box: do not ask whether this one has room for them
+    #[arg(long)]
+    pub elsewhere: bool,
 }
 
 /// Flags of `explain`.
 #[derive(Debug, clap::Args)]
 pub struct ExplainArgs {
-    /// The scenario file, or preset:small-groups, preset:big-groups (the published capacity)
+    /// The scenario file, or preset:NAME, the published capacity (`preset:` alone lists them)
     pub scenario: PathBuf,
     /// Service units that a preset is made for, 1 to 100 [default: 1]
     #[arg(long, value_name = "N")]
@@ -256,7 +259,7 @@ pub struct SelftestArgs {
     #[arg(long, value_name = "FAULT")]
     pub only: Vec<String>,
     /// Rows that run at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_once)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_once)]
     pub at_once: usize,
     /// Where the results of wrong rows stay [default: a folder for temporary files]
     #[arg(long, value_name = "DIR")]

@@ -6,19 +6,38 @@ use std::time::Duration;
 
 use crate::base::units::format_duration;
 use crate::chaos::{self, Plan};
+use crate::generator::{self, Machine};
 use crate::load::offered;
 use crate::scenario::{self, ChaosKind, Env, Overrides, Scenario, TargetSpec};
 
 /// Checks scenario files and writes to `out`, per file, a summary or every mistake; with
-/// `plan`, also who is hit by which fault when. Returns the exit code: 0 when all are right,
+/// `plan`, also who is hit by which fault when; with `machine`, whether it has room. Returns the exit code: 0 when all are right,
 /// 2 when one is not or `out` cannot be written.
-pub fn check(paths: &[PathBuf], plan: bool, env: Env<'_>, out: &mut dyn Write) -> u8 {
+pub fn check(
+    paths: &[PathBuf],
+    plan: bool,
+    machine: Option<Machine>,
+    env: Env<'_>,
+    out: &mut dyn Write,
+) -> u8 {
     let mut right = true;
     for path in paths {
         let written = match scenario::load(path, &Overrides::default(), env) {
             Ok(scenario) => {
                 let chaos = chaos::plan(&scenario);
-                writeln!(out, "{}: ok", path.display())
+                let machine = machine.unwrap_or_default();
+                let lacks = generator::lacks(&scenario, 1, &machine);
+                right &= lacks.is_empty();
+                let fits = match lacks.is_empty() {
+                    true => "ok",
+                    false => "right, but too large for this box",
+                };
+                writeln!(out, "{}: {fits}", path.display())
+                    .and_then(|()| {
+                        lacks
+                            .iter()
+                            .try_for_each(|lack| writeln!(out, "  no room    {lack}"))
+                    })
                     .and_then(|()| summary(&scenario, &chaos, out))
                     .and_then(|()| match plan {
                         true => details(&scenario, &chaos, out),
@@ -83,7 +102,11 @@ fn summary(scenario: &Scenario, plan: &Plan, out: &mut dyn Write) -> io::Result<
         out,
         "  thresholds {}",
         count(scenario.thresholds.len(), "condition")
-    )
+    )?;
+    for note in &scenario.notes {
+        writeln!(out, "  note       {note}")?;
+    }
+    Ok(())
 }
 
 /// The target as it may be shown: never a key or token.
@@ -180,7 +203,7 @@ mod tests {
             .collect();
         let env = |name: &str| (name == "KEY").then(|| "hush".to_owned());
         let mut out = Vec::new();
-        let code = check(&paths, plan, &env, &mut out);
+        let code = check(&paths, plan, None, &env, &mut out);
         let out = String::from_utf8(out).unwrap();
         let folder = format!("{}/", folder.path().display());
         (code, out.replace(&folder, ""))
@@ -218,12 +241,32 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_that_does_not_fit_this_box_is_no_success_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large.yaml");
+        std::fs::write(&path, "pools: {a: {clients: 30000}}\n").unwrap();
+        let paths = [path];
+        let small = Machine {
+            files: Some(1024),
+            memory: Some(64 << 20),
+            ports: Some(28_232),
+        };
+        let mut out = Vec::new();
+        let code = check(&paths, false, Some(small), &|_| None, &mut out);
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(code, 2, "{out}");
+        assert_eq!(out.matches("no room").count(), 3, "{out}");
+        assert!(out.contains("ulimit -Hn"), "{out}");
+        assert_eq!(check(&paths, false, None, &|_| None, &mut Vec::new()), 0);
+    }
+
+    #[test]
     fn an_output_that_cannot_be_written_is_no_success() {
         let path = PathBuf::from(concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/scenarios/quickstart.yaml"
         ));
         let mut full: &mut [u8] = &mut [];
-        assert_eq!(check(&[path], false, &|_| None, &mut full), 2);
+        assert_eq!(check(&[path], false, None, &|_| None, &mut full), 2);
     }
 }

@@ -24,10 +24,6 @@ const UNIT_BYTES_PER_S: f64 = 6e6;
 const BILLED_BYTES: f64 = 2048.0;
 /// What a delivery has around its payload, roughly: JSON keys, ids, a short group name.
 const ENVELOPE_BYTES: f64 = 120.0;
-/// Memory of a process without clients, and of each client, bytes, measured on 64-bit Linux
-/// without TLS, the embedded hub's side included.
-const BASE_MEMORY: u64 = 20 << 20;
-const CLIENT_MEMORY: u64 = 24 << 10;
 
 /// Writes what `scenario` would take.
 ///
@@ -82,7 +78,7 @@ pub fn explain(scenario: &Scenario, out: &mut dyn Write) -> io::Result<()> {
         "  billed       {} messages of 2 KB outbound",
         (sum.wire_bytes / BILLED_BYTES).ceil()
     )?;
-    let memory = BASE_MEMORY + u64::from(scenario.connections()) * CLIENT_MEMORY;
+    let memory = generator::needed_memory(scenario);
     writeln!(
         out,
         "  here         {} open files, about {} MiB of memory, and up to {} MiB for the verifier",

@@ -36,6 +36,7 @@ fn dispatch(args: Args) -> u8 {
             check::check(
                 &args.scenarios,
                 args.plan,
+                (!args.elsewhere).then(crate::generator::Machine::this),
                 &env,
                 &mut std::io::stdout().lock(),
             )
@@ -55,6 +56,11 @@ fn dispatch(args: Args) -> u8 {
 }
 
 fn explain(args: &args::ExplainArgs) -> u8 {
+    if args.scenario.as_os_str() == crate::scenario::presets::PREFIX {
+        let list = crate::scenario::presets::list();
+        let written = std::io::Write::write_all(&mut std::io::stdout().lock(), list.as_bytes());
+        return if written.is_ok() { 0 } else { EXIT_USAGE };
+    }
     let env = |name: &str| std::env::var(name).ok();
     let overrides = crate::scenario::Overrides {
         set: args.set.clone(),

@@ -18,6 +18,9 @@ pub(super) fn run(args: RunArgs) -> u8 {
             return EXIT_USAGE;
         }
     };
+    for note in &scenario.notes {
+        complain(note);
+    }
     let again = format!("{again} --seed {}", scenario.seed);
     let options = Options {
         out: args.out,

@@ -59,6 +59,11 @@ pub struct Depart;
 #[rtype(result = "()")]
 pub struct Abandon;
 
+/// Every fault at work ends now: the run is over before its time.
+#[derive(Clone, Copy, Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Heal;
+
 /// Close politely and end.
 #[derive(Clone, Copy, Debug, ActixMessage)]
 #[rtype(result = "()")]
@@ -148,6 +153,15 @@ impl Handler<Abandon> for Client {
         self.session.abandon_requests();
         let now = self.me.shared.clock.now();
         self.drain(now);
+    }
+}
+
+impl Handler<Heal> for Client {
+    type Result = ();
+
+    fn handle(&mut self, _: Heal, _: &mut Self::Context) {
+        let now = self.me.shared.clock.now();
+        self.heal(now);
     }
 }
 
@@ -446,7 +460,8 @@ impl Client {
                     self.me.set_phase(Phase::Connecting);
                 }
                 let client = &shared.scenario.pools[self.me.pool].client;
-                return self.link.hang(lasts, client);
+                let url = shared.connect_url(self.me.slot, false);
+                return self.link.hang(&shared, self.me.slot, url, lasts, client);
             }
             None => {}
         }

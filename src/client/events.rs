@@ -255,6 +255,8 @@ impl Me {
             Event::DisconnectNotice(reason) => {
                 tracing::debug!(slot = %self.slot, ?reason, "hub says goodbye")
             }
+            // A pool's client opens no stream and invokes nothing.
+            Event::Newer(_) => {}
             Event::Stopped => {
                 self.first_dial_ends();
                 if self.presence.is_leaving() {
@@ -414,6 +416,7 @@ fn event_name(event: &Event<Message>) -> &'static str {
         Event::UnsolicitedAck(_) => "unsolicited ack",
         Event::BadFrame(_) => "bad frame",
         Event::IdleTimeout => "idle timeout",
+        Event::Newer(_) => "stream or invocation",
         Event::Stopped => "stopped",
     }
 }

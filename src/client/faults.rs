@@ -32,7 +32,7 @@ pub(super) struct Faults {
     expired: Option<Time>,
     /// Dials are refused until then.
     refuse: Option<Time>,
-    /// Handshakes hang until then.
+    /// Handshakes never end until then.
     hang: Option<Time>,
     /// Drops to come, soonest last.
     flaps: Vec<Time>,
@@ -110,6 +110,28 @@ impl Faults {
             }
         }
         shape
+    }
+
+    /// Lets every fault end by `now`. Returns whether dials were hanging.
+    fn end_all(&mut self, now: Time) -> bool {
+        let hanging = self.hang.is_some();
+        for until in [
+            &mut self.blackout,
+            &mut self.stall,
+            &mut self.half_open,
+            &mut self.no_sequence_ack,
+            &mut self.expired,
+            &mut self.refuse,
+            &mut self.hang,
+        ] {
+            *until = until.map(|until| until.min(now));
+        }
+        for (until, ..) in &mut self.shapes {
+            *until = (*until).min(now);
+        }
+        self.flaps.clear();
+        self.bad_token = false;
+        hanging
     }
 
     /// Whether the transport is half-open; asked when it is given up, which ends the fault.
@@ -199,6 +221,16 @@ impl Client {
         };
         if hit {
             self.me.shared.stats.borrow_mut().chaos[injection.kind as usize] += 1;
+        }
+    }
+
+    /// Ends every fault at work.
+    pub(super) fn heal(&mut self, now: Time) {
+        let hanging = self.faults.end_all(now);
+        self.faults_due(now);
+        if hanging && self.link.give_up_dial() {
+            self.session
+                .handle_dial_failed(now, "the injected hang is over");
         }
     }
 

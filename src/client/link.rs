@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::Slot;
 use crate::scenario::ClientSpec;
-use crate::transport::{Alarm, DialError, DialRequest, Socket};
+use crate::transport::{Alarm, DialError, DialRequest, Dialer, Socket};
 use secrecy::SecretString;
 
 use super::shared::Shared;
@@ -54,12 +54,29 @@ impl Link {
         }));
     }
 
-    /// Starts a dial that hangs: the hub never answers the handshake.
-    pub(super) fn hang(&mut self, until: Duration, client: &ClientSpec) {
-        let wait = until.min(client.connect_timeout);
+    /// Starts a dial whose handshake never comes to an end: the hub has a connection on
+    /// which the client says no more.
+    pub(super) fn hang(
+        &mut self,
+        shared: &Shared,
+        slot: Slot,
+        url: SecretString,
+        until: Duration,
+        client: &ClientSpec,
+    ) {
+        let source = shared.sources.as_ref().map(|sources| sources.of(slot.0));
+        let subprotocol = client.session.subprotocol;
+        let timeout = until.min(client.connect_timeout);
         self.dial = Some(Box::pin(async move {
-            tokio::time::sleep(wait).await;
-            Err(DialError::Timeout(wait))
+            Dialer::hang(DialRequest {
+                url: &url,
+                subprotocol,
+                bearer: None,
+                user_agent: USER_AGENT,
+                source,
+                timeout,
+            })
+            .await
         }));
     }
 

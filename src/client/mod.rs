@@ -18,7 +18,7 @@ mod publish;
 pub mod server;
 pub mod shared;
 
-pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Inject, Publish};
+pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Heal, Inject, Publish};
 pub use directory::Directory;
 pub use server::Server;
 pub use shared::{Shared, SharedConfig};

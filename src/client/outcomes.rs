@@ -69,16 +69,19 @@ impl Me {
             self.clients(|clients| clients.rejoins += u64::from(done));
             return;
         }
+        let refused = matches!(settled.answer, Some(Answer::Forbidden | Answer::BadRequest));
+        if (done || refused)
+            && let Some(left) = self.unjoined.filter(|n| *n > 0)
+        {
+            // A refusal is final: nobody waits for a membership that will never be.
+            self.unjoined = Some(left - 1);
+            self.check_ready();
+        }
         if done {
-            if let Some(left) = self.unjoined.filter(|n| *n > 0) {
-                self.unjoined = Some(left - 1);
-                self.check_ready();
-            }
+            // A member, as the scenario wants it.
         } else if self.presence.is_leaving() {
             // On its way out: it need not become a member any more.
-        } else if !matches!(settled.answer, Some(Answer::Forbidden | Answer::BadRequest))
-            && !session.is_stopped()
-        {
+        } else if !refused && !session.is_stopped() {
             // The client must become a member, or the run measures something else.
             if let Some(id) = self.shared.group_id(group) {
                 self.join(session, id, now);

@@ -155,6 +155,8 @@ impl Numbering {
                 let frame = Upstream::SequenceAck { sequence_id };
                 codec::encode_upstream(subprotocol, &frame, &mut scratch.frame);
             }
+            // A pool's client opens no stream and invokes nothing.
+            Transmit::Newer(_) => return,
             Transmit::Request {
                 operation,
                 transmission,

@@ -190,7 +190,7 @@ impl Coordinator {
         let times = Timetable {
             last_connect: last_connect.max().unwrap_or_default(),
             load: scenario.duration,
-            last_fault: last_fault(&config.plan, scenario.duration),
+            last_fault: last_fault(&config.plan),
             drain: scenario.drain,
         };
         Coordinator {
@@ -349,17 +349,17 @@ impl Coordinator {
             interrupted: self.interrupts > 0,
         };
         if let Some(why) = (self.watcher)(&tick)
-            && let Phase::Loading { start } = self.phase
+            && matches!(self.phase, Phase::Loading { .. })
         {
             self.given_up = Some(why);
-            self.stop_load(start, now, ctx);
+            self.stop_load(now, ctx);
         }
     }
 
-    /// Ends the load before its time; faults at work go on to their end.
-    fn stop_load(&mut self, start: Time, now: Time, ctx: &mut Context<Self>) {
+    /// Ends the load before its time, and every fault at work with it: nobody waits for a
+    /// blackout of hours in a run that is given up.
+    fn stop_load(&mut self, now: Time, ctx: &mut Context<Self>) {
         self.load_end = Some(now);
-        let quiet = (start + last_fault(&self.plan, now - start)).max(now);
         for fleet in &self.fleets {
             if fleet.addr.try_send(StopLoad).is_err() {
                 self.failures
@@ -368,7 +368,7 @@ impl Coordinator {
         }
         self.enter(
             Phase::Draining {
-                quiet,
+                quiet: now,
                 healed: None,
                 paid: None,
             },
@@ -488,10 +488,9 @@ fn share(fleets: &[FleetHandle], from: usize, facts: &Arc<verify::Facts>) {
 }
 
 /// When the last fault is over, from the start of the load.
-fn last_fault(plan: &Plan, before: Duration) -> Duration {
+fn last_fault(plan: &Plan) -> Duration {
     plan.injections
         .iter()
-        .filter(|injection| injection.at < before)
         .map(|injection| injection.at + injection.lasts.unwrap_or_default())
         .max()
         .unwrap_or_default()
@@ -568,8 +567,8 @@ impl Handler<Interrupt> for Coordinator {
         let now = self.clock.now();
         match (self.phase, self.interrupts) {
             (Phase::Settling | Phase::Unreachable, _) => {}
-            (Phase::Loading { start }, 1) => {
-                self.stop_load(start, now, ctx);
+            (Phase::Loading { .. }, 1) => {
+                self.stop_load(now, ctx);
             }
             (Phase::Draining { .. }, 1) => {}
             (Phase::Connecting { .. }, 1) | (_, 2..) => self.enter(Phase::Settling, ctx),

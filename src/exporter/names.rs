@@ -66,7 +66,7 @@ metrics! {
     REPLAYS: COUNTER "hubstorm_replays_total" ["pool"] "Replayed data messages dropped by their sequence id.";
     BAD_FRAMES: COUNTER "hubstorm_bad_frames_total" ["pool"] "Frames from the hub that could not be read.";
     UNKNOWN: COUNTER "hubstorm_unknown_total" ["kind"] "Sightings that can be proved neither way, by kind.";
-    DELIVERY_PAIRS: GAUGE "hubstorm_delivery_pairs" ["state"] "The delivery ledger so far, in (message, receiver) pairs.";
+    DELIVERY_PAIRS: GAUGE "hubstorm_delivery_pairs" ["pool", "state"] "The delivery ledger so far by the receiver's pool, in (message, receiver) pairs.";
     GENERATOR_SATURATED: GAUGE "hubstorm_generator_saturated" [] "1 while the generator itself is the bottleneck.";
     GENERATOR_CPU_CORES: GAUGE "hubstorm_generator_cpu_cores" [] "Cores used over the last second.";
     GENERATOR_CORES_ALLOWED: GAUGE "hubstorm_generator_allowed_cores" [] "Cores this process may use.";

@@ -39,8 +39,8 @@ pub struct ExporterState {
     pub pools: Vec<(String, u32)>,
     /// The merged numbers of all arbiters.
     pub snapshot: Snapshot,
-    /// The delivery ledger so far.
-    pub delivery: Delivery,
+    /// The delivery ledger so far, in the order of [`Snapshot::pools`].
+    pub delivery: Vec<Delivery>,
     /// Violations so far.
     pub violations: Tally<Violation>,
     /// Permitted sightings so far.
@@ -78,7 +78,7 @@ impl ExporterState {
                 })
                 .collect(),
             snapshot: Snapshot::new(scenario.pools.len()),
-            delivery: Delivery::default(),
+            delivery: vec![Delivery::default(); scenario.pools.len()],
             violations: Tally::default(),
             permitted: Tally::default(),
             unknown: Tally::default(),
@@ -323,16 +323,22 @@ fn verdict_families(page: &mut Page, state: &ExporterState) {
     tally(page, names::VIOLATIONS, &state.violations);
     tally(page, names::PERMITTED, &state.permitted);
     tally(page, names::UNKNOWN, &state.unknown);
-    let ledger = &state.delivery;
-    for (label, n) in [
-        ("expected", ledger.expected),
-        ("delivered", ledger.delivered),
-        ("verified", ledger.verified),
-        ("unverified", ledger.unverified),
-        ("not_owed", ledger.not_owed),
-        ("edge", ledger.edge),
-    ] {
-        page.set(names::DELIVERY_PAIRS, &[label], n);
+    for ((pool, _), ledger) in state.pools.iter().zip(&state.delivery) {
+        for (label, n) in [
+            ("expected", ledger.expected),
+            ("delivered", ledger.delivered),
+            ("verified", ledger.verified),
+            ("unverified", ledger.unverified),
+            ("not_owed", ledger.not_owed),
+            ("edge", ledger.edge),
+            ("lost", ledger.lost),
+            ("permitted", ledger.permitted),
+            ("unknown", ledger.unknown),
+            ("outside", ledger.outside),
+            ("addressed", ledger.addressed),
+        ] {
+            page.set(names::DELIVERY_PAIRS, &[pool, label], n);
+        }
     }
 }
 

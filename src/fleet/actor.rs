@@ -16,7 +16,9 @@ use rustc_hash::FxHashMap;
 use tokio::time::Sleep;
 
 use crate::base::{Slot, Time};
-use crate::client::{Abandon, Churn, Client, Depart, Goodbye, Inject, Publish, Server, Shared};
+use crate::client::{
+    Abandon, Churn, Client, Depart, Goodbye, Heal, Inject, Publish, Server, Shared,
+};
 use crate::metrics::latency;
 use crate::scenario::ChaosKind;
 use crate::verify::{Facts, Shard};
@@ -299,6 +301,13 @@ impl Handler<StopLoad> for Fleet {
 
     fn handle(&mut self, _: StopLoad, _: &mut Self::Context) {
         self.stop_load();
+        let clients = self.clients.iter().flatten();
+        let missed = clients.filter(|client| client.try_send(Heal).is_err() && client.connected());
+        let missed = missed.count();
+        if missed > 0 {
+            let note = format!("{missed} clients were too busy to hear that their faults are over");
+            self.shared.notes.borrow_mut().push(note);
+        }
     }
 }
 

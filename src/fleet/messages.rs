@@ -66,7 +66,7 @@ pub struct Begin;
 #[rtype(result = "()")]
 pub struct StartLoad(pub Time);
 
-/// Publish and break no more; faults at work go on to their end.
+/// Publish and break no more, before the time: faults at work end now.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StopLoad;

@@ -41,6 +41,11 @@ pub enum FdError {
 /// the embedded hub (both ends are here), again one for each client that a fault may hit
 /// at one time and for a few more (dying sockets overlap with the next ones), and a base.
 pub fn needed_fds(scenario: &Scenario) -> u64 {
+    needed_sockets(scenario) + FDS_BASE
+}
+
+/// The sockets among them.
+pub(super) fn needed_sockets(scenario: &Scenario) -> u64 {
     let ends = match scenario.target {
         TargetSpec::Embedded { .. } => 2,
         _ => 1,
@@ -57,7 +62,7 @@ pub fn needed_fds(scenario: &Scenario) -> u64 {
         u64::from(entry.share.of(all))
     };
     let hit = scenario.chaos.iter().map(hits).max();
-    sockets + hit.unwrap_or(0) * ends + sockets / OVERLAP_ONE_IN + FDS_BASE
+    sockets + hit.unwrap_or(0) * ends + sockets / OVERLAP_ONE_IN
 }
 
 /// Raises the soft limit of open files to `needed` if it is lower, and returns the limit

@@ -2,12 +2,14 @@
 //!
 //! [`sample`] reads procfs once a second, [`health`] judges the run from all samples and
 //! says with which bound, [`fds`] checks before the start that the clients fit into the
-//! process's open files. Nothing here knows clients, hub or verifier.
+//! process's open files, [`room`] whether this box has ports and memory for them. Nothing here knows clients, hub or verifier.
 
 pub mod fds;
 pub mod health;
+pub mod room;
 pub mod sample;
 
 pub use fds::{FdError, ensure_fds, needed_fds};
 pub use health::GeneratorFacts;
+pub use room::{Lack, Machine, lacks, needed_memory};
 pub use sample::{Sample, Sampler};

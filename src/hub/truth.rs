@@ -75,6 +75,10 @@ pub struct Truth {
     pub cookies_dropped: u64,
     /// Events that no handler took.
     pub events_unhandled: u64,
+    /// Invocations that were cancelled before their answer.
+    pub invocations_cancelled: u64,
+    /// Group streams.
+    pub streams: Streams,
     /// Deliveries an honest hub makes for the executed publishes: per publish its group's
     /// members, less the sender with noEcho.
     pub deliveries_owed: u64,
@@ -82,6 +86,8 @@ pub struct Truth {
     pub deliveries_numbered: u64,
     /// Data messages queued to sessions without sequence ids.
     pub deliveries_unnumbered: u64,
+    /// Of all deliveries, those to connections whose leave was acknowledged and ignored.
+    pub deliveries_after_leave: u64,
     /// Data messages dropped because their time to live ran out before they were delivered.
     pub deliveries_expired: u64,
     /// Data messages sent again by recoveries.
@@ -117,6 +123,25 @@ pub struct Requests {
     pub newer: u64,
     /// Frames that were none of these; each ended its session.
     pub malformed: u64,
+}
+
+/// Group streams: how they began, went on and ended.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Streams {
+    /// Starts that were accepted.
+    pub opened: u64,
+    /// Starts that were refused: bad or taken name, no role, 100 open.
+    pub refused: u64,
+    /// Parts published; the ends not counted.
+    pub parts: u64,
+    /// Parts that had been accepted before: answered, not published again.
+    pub repeated: u64,
+    /// Parts refused because one before them is missing.
+    pub nacked: u64,
+    /// Streams that ended, for whatever reason.
+    pub ended: u64,
+    /// Of these, silent for too long.
+    pub idle: u64,
 }
 
 /// One committed fault.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::newer::{InvocationId, NewerEvent, NewerFrame};
 use crate::base::{AckId, Cause, SequenceId};
 use crate::wire::close::Close;
-use crate::wire::{AckError, DataMessage};
+use crate::wire::{AckError, DataMessage, InvokeResponse};
 
 /// Names a request for as long as it has no outcome; never reused by a session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -90,6 +91,8 @@ pub enum Transmit<'s, C> {
         /// Under which ackId, and why now.
         transmission: Transmission,
     },
+    /// A frame of a stream or an invocation; only for a caller that uses them.
+    Newer(NewerFrame<'s, C>),
 }
 
 /// A frame that the session sends of its own accord.
@@ -125,6 +128,13 @@ pub enum Received<'a> {
         /// Not a replay: to be handed to the application. A replay (its sequence id is not
         /// above those before it) is dropped. Source: client-spec 3.2.4.
         fresh: bool,
+    },
+    /// The answer to an invocation of the caller's.
+    Invoked {
+        /// Which.
+        id: InvocationId,
+        /// The answer.
+        response: InvokeResponse<'a>,
     },
     /// Anything else: seen to by the session.
     Handled,
@@ -216,6 +226,8 @@ pub enum Event<C> {
     BadFrame(String),
     /// The hub was silent for too long; the transport is dropped.
     IdleTimeout,
+    /// Something happened to a stream or an invocation of the caller's.
+    Newer(NewerEvent),
     /// The session stopped. After it nothing more comes.
     Stopped,
 }

@@ -3,15 +3,21 @@
 //! in the jitter of pauses, drawn from a seed.
 //!
 //! Start with [`session`]: its diagram and its contract. [`config`] holds every policy,
-//! [`behaviour`] whose values they have, [`io`] the words exchanged with the shell around it.
+//! [`behaviour`] whose values they have, [`io`] the words exchanged with the shell around it,
+//! [`newer`] those of group streams and invocations.
 
 pub mod behaviour;
 mod chance;
 pub mod config;
+mod invoke;
 pub mod io;
+pub mod newer;
+pub mod order;
 mod requests;
 mod sequence;
 pub mod session;
+mod stream;
+mod streams;
 
 pub use behaviour::Behaviour;
 pub use config::{
@@ -22,4 +28,9 @@ pub use io::{
     Answer, Control, Dial, Event, Operation, Outcome, Output, Received, RecoveryFailure, RequestId,
     RequestOptions, Settled, Transmission, Transmit,
 };
+pub use newer::{
+    InvocationFailure, InvocationId, InvokeRefused, NewerCounts, NewerEvent, NewerFrame,
+    StreamOptions, StreamOutcome, StreamRefused,
+};
+pub use order::{PartOrder, StreamOrder};
 pub use session::Session;

@@ -22,6 +22,7 @@ use crate::base::{Seed, Time};
 use crate::wire::close::Close;
 
 use self::liveness::Watch;
+use self::newer::Newer;
 use self::rejoin::Rejoining;
 use super::chance::Chance;
 use super::config::{SessionConfig, StopHabit};
@@ -84,6 +85,7 @@ pub struct Session<C> {
     /// No connection came up since the start.
     starting: bool,
     rejoining: Rejoining,
+    newer: Newer<C>,
     watch: Watch,
     /// Stopped while a dial was under way, by a client that waits for it.
     stopping: bool,
@@ -107,6 +109,7 @@ impl<C: Clone> Session<C> {
             groups: Vec::new(),
             starting: true,
             rejoining: Rejoining::default(),
+            newer: Newer::default(),
             watch: Watch::default(),
             stopping: false,
             chance: Chance::new(seed, "connect"),
@@ -335,6 +338,9 @@ impl<C: Clone> Session<C> {
         {
             return Some(Transmit::Control(Control::SequenceAck(id)));
         }
+        if self.state == State::Connected && self.newer.has_frame(now) {
+            return self.newer.frame(now).map(Transmit::Newer);
+        }
         // Connected implies an epoch.
         let epoch = self.epoch?;
         self.requests
@@ -352,6 +358,7 @@ impl<C: Clone> Session<C> {
 
 mod inputs;
 mod liveness;
+mod newer;
 mod rejoin;
 #[cfg(test)]
 mod tests;

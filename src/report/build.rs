@@ -4,15 +4,16 @@ use serde_json::Value;
 
 use super::latency::LatencyTable;
 use super::results::{
-    Clients, Ledger, PoolClients, PoolResult, Publishes, Results, RunInfo, SCHEMA, Verdict,
+    Clients, GROUPS_TOLD, GroupResult, IncidentRecord, Ledger, PoolClients, PoolResult, Publishes,
+    Results, RunInfo, SCHEMA, Verdict,
 };
 use super::threshold;
 use super::timeline::{TimelinePoint, rss_growth};
 use super::verdict::{self, Circumstances};
 use crate::generator::GeneratorFacts;
-use crate::metrics::Snapshot;
+use crate::metrics::{PoolStats, Snapshot};
 use crate::scenario::{ChaosKind, Scenario};
-use crate::verify::Verification;
+use crate::verify::{GroupBooks, Sent, Verification};
 
 /// Everything a run ends with.
 #[derive(Debug)]
@@ -53,6 +54,10 @@ impl Results {
             ..
         } = facts;
         let total = snapshot.total();
+        let incidents = verification.incidents.iter();
+        let incidents = incidents
+            .map(|i| IncidentRecord::new(i, &facts.run))
+            .collect();
         let mut results = Results {
             schema: SCHEMA.into(),
             run: facts.run,
@@ -86,8 +91,9 @@ impl Results {
                 ..facts.generator
             },
             timeline: facts.timeline,
-            incidents: verification.incidents.iter().map(Into::into).collect(),
-            pools: pools(scenario, snapshot),
+            incidents,
+            pools: pools(scenario, snapshot, verification),
+            groups: groups(scenario, verification, &total),
             hub_truth: facts.hub_truth,
         };
         results.thresholds = threshold::evaluate(&scenario.thresholds, &results, &facts.windows);
@@ -107,12 +113,13 @@ impl Results {
     }
 }
 
-fn pools(scenario: &Scenario, snapshot: &Snapshot) -> Vec<PoolResult> {
+fn pools(scenario: &Scenario, snapshot: &Snapshot, verification: &Verification) -> Vec<PoolResult> {
     scenario
         .pools
         .iter()
         .zip(&snapshot.pools)
-        .map(|(pool, stats)| PoolResult {
+        .enumerate()
+        .map(|(number, (pool, stats))| PoolResult {
             name: pool.name.clone(),
             clients: PoolClients {
                 planned: if pool.server { 0 } else { pool.clients.into() },
@@ -122,8 +129,44 @@ fn pools(scenario: &Scenario, snapshot: &Snapshot) -> Vec<PoolResult> {
                 counts: stats.publish,
                 outstanding: stats.outstanding,
             },
-            delivery: stats.delivery,
+            delivery: Ledger::new(
+                &verification.pools.get(number).copied().unwrap_or_default(),
+                &stats.delivery,
+            ),
             latency: LatencyTable::of(&stats.latency),
         })
         .collect()
+}
+
+/// The first groups one by one, and one row with all that is left of the totals.
+fn groups(scenario: &Scenario, verification: &Verification, total: &PoolStats) -> Vec<GroupResult> {
+    let row = |name: &str, publish, delivery| GroupResult {
+        name: name.into(),
+        publish,
+        delivery,
+    };
+    let books = scenario.groups.iter().zip(&verification.groups);
+    let mut rows: Vec<GroupResult> = books
+        .take(GROUPS_TOLD)
+        .map(|(name, books)| row(name, books.publish, books.delivery))
+        .collect();
+    let mut rest = GroupBooks::default();
+    for books in verification.groups.iter().skip(rows.len()) {
+        rest.delivery.merge(&books.delivery);
+    }
+    // Counted by the clients: events, and what was never written, go to no group.
+    let counts = &total.publish;
+    let left = |all: u64, of: fn(&Sent) -> u64| {
+        all.saturating_sub(rows.iter().map(|row| of(&row.publish)).sum())
+    };
+    rest.publish = Sent {
+        attempted: left(counts.attempted, |sent| sent.attempted),
+        acked: left(counts.acked, |sent| sent.acked),
+        failed: left(counts.failed, |sent| sent.failed),
+        unknown: left(counts.unknown, |sent| sent.unknown),
+        unacked: left(counts.unacked, |sent| sent.unacked),
+        outstanding: left(total.outstanding, |sent| sent.outstanding),
+    };
+    rows.push(row("(rest)", rest.publish, rest.delivery));
+    rows
 }

@@ -14,10 +14,13 @@ use super::latency::LatencyTable;
 use super::timeline::TimelinePoint;
 use crate::generator::GeneratorFacts;
 use crate::metrics::stats::{ClientCounts, DeliveryCounts, PublishCounts};
-use crate::verify::{Delivery, Incident, VerifierFacts};
+use crate::verify::{Delivery, Incident, Sent, VerifierFacts};
 
 /// The schema that this version writes and reads.
 pub const SCHEMA: &str = "hubstorm.report/1";
+
+/// Groups whose books a result shows one by one.
+pub const GROUPS_TOLD: usize = 100;
 
 /// A whole result.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -63,9 +66,71 @@ pub struct Results {
     /// The same per pool (beside the contract).
     #[serde(default)]
     pub pools: Vec<PoolResult>,
+    /// The books of the first [`GROUPS_TOLD`] groups, then one row named `(rest)`: all other
+    /// groups, and publishes that go to no group or were never written. The rows add up to
+    /// the run's totals (beside the contract).
+    #[serde(default)]
+    pub groups: Vec<GroupResult>,
     /// What the embedded hub says it did (beside the contract).
     #[serde(default)]
     pub hub_truth: Option<Value>,
+}
+
+impl Results {
+    /// Whether every pool and group balances, and all of them add up to the run's totals.
+    /// A result of a version without books by group says nothing.
+    pub fn books_add_up(&self) -> bool {
+        type Books = ([u64; 6], [u64; 8]);
+        let books = |publish: [u64; 6], of: &Delivery| -> Books {
+            let delivery = [
+                of.expected,
+                of.delivered,
+                of.unverified,
+                of.not_owed,
+                of.lost,
+                of.permitted,
+                of.unknown,
+                of.addressed,
+            ];
+            (publish, delivery)
+        };
+        fn sum(all: impl Iterator<Item = Books>) -> Books {
+            all.fold(Books::default(), |mut sum, one| {
+                sum.0.iter_mut().zip(one.0).for_each(|(sum, n)| *sum += n);
+                sum.1.iter_mut().zip(one.1).for_each(|(sum, n)| *sum += n);
+                sum
+            })
+        }
+        let of_pool = |publish: &Publishes, ledger: &Ledger| {
+            let counts = &publish.counts;
+            let sent = [
+                counts.attempted,
+                counts.acked,
+                counts.failed,
+                counts.unknown,
+                counts.unacked,
+                publish.outstanding,
+            ];
+            books(sent, &ledger.pairs())
+        };
+        let of_group = |group: &GroupResult| {
+            let Sent {
+                attempted,
+                acked,
+                failed,
+                unknown,
+                unacked,
+                outstanding,
+            } = group.publish;
+            let sent = [attempted, acked, failed, unknown, unacked, outstanding];
+            books(sent, &group.delivery)
+        };
+        let total = of_pool(&self.publish, &self.delivery);
+        let pools = self.pools.iter().map(|p| of_pool(&p.publish, &p.delivery));
+        let balanced = self.pools.iter().all(|pool| pool.publish.balances());
+        let groups = self.groups.iter().map(of_group);
+        self.groups.is_empty() || (balanced && sum(pools) == total && sum(groups) == total)
+    }
 }
 
 /// Which run this was.
@@ -202,6 +267,21 @@ pub struct Ledger {
     pub not_owed: u64,
     /// At a membership edge: owed or not cannot be said.
     pub edge: u64,
+    /// Owed, and did not arrive whole (this and the next four beside the contract).
+    #[serde(default)]
+    pub lost: u64,
+    /// Did not arrive, and need not have, for a reason of `permitted`.
+    #[serde(default)]
+    pub permitted: u64,
+    /// Did not arrive, and cannot be laid to anyone under the promise.
+    #[serde(default)]
+    pub unknown: u64,
+    /// Of receivers that were no members at that time, or asked to be spared.
+    #[serde(default)]
+    pub outside: u64,
+    /// All of them: messages sent, for each client that ever was to be a member.
+    #[serde(default)]
+    pub addressed: u64,
     /// Fresh data messages that clients received, whatever they were (beside the contract).
     #[serde(default)]
     pub received: u64,
@@ -223,24 +303,60 @@ impl Ledger {
             unverified: ledger.unverified,
             not_owed: ledger.not_owed,
             edge: ledger.edge,
+            lost: ledger.lost,
+            permitted: ledger.permitted,
+            unknown: ledger.unknown,
+            outside: ledger.outside,
+            addressed: ledger.addressed,
             received: arrived.messages,
             replays: arrived.replays,
             bytes: arrived.bytes,
         }
     }
 
-    /// Whether its parts add up.
+    /// The verifier's part of it.
+    fn pairs(&self) -> Delivery {
+        Delivery {
+            expected: self.expected,
+            delivered: self.delivered,
+            verified: self.verified,
+            unverified: self.unverified,
+            not_owed: self.not_owed,
+            edge: self.edge,
+            lost: self.lost,
+            permitted: self.permitted,
+            unknown: self.unknown,
+            outside: self.outside,
+            addressed: self.addressed,
+        }
+    }
+
+    /// Whether its parts add up: `expected = delivered + lost + unverified`,
+    /// `addressed = expected + not_owed + permitted + unknown + outside`. Results of versions
+    /// that did not say `addressed` are held to what they say.
     pub fn balances(&self) -> bool {
-        self.verified.checked_add(self.unverified) == Some(self.expected)
-            && self.delivered <= self.expected
+        let sum = |of: &[u64]| of.iter().try_fold(0_u64, |sum, n| sum.checked_add(*n));
+        let owed = sum(&[self.verified, self.unverified]) == Some(self.expected)
+            && self.delivered <= self.expected;
+        let all = [self.not_owed, self.permitted, self.unknown, self.outside];
+        owed && (self.addressed == 0
+            || (sum(&[self.delivered, self.lost, self.unverified]) == Some(self.expected)
+                && sum(&all).and_then(|n| n.checked_add(self.expected)) == Some(self.addressed)))
     }
 }
 
 /// What the verifier says of itself. See [`VerifierFacts`].
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Verifier {
-    /// `full`, `digest` or `counts`.
+    /// What was done: `full` or `counts`.
     pub mode: String,
+    /// What the scenario asked for; `digest` is judged pair by pair, as `full` (beside the
+    /// contract).
+    #[serde(default)]
+    pub asked: String,
+    /// Whether only a sample of the pairs was judged: never (beside the contract).
+    #[serde(default)]
+    pub sampled: bool,
     /// Pairs (receiver, stream) held.
     pub pairs: u64,
     /// Bytes held at the most.
@@ -255,6 +371,8 @@ impl From<&VerifierFacts> for Verifier {
     fn from(facts: &VerifierFacts) -> Self {
         Verifier {
             mode: facts.mode.into(),
+            asked: facts.asked.into(),
+            sampled: facts.sampled,
             pairs: facts.pairs,
             bytes: facts.bytes,
             not_exercised: facts.not_exercised.iter().map(|&p| p.into()).collect(),
@@ -282,13 +400,27 @@ pub struct IncidentRecord {
     pub group: Option<String>,
     /// The message's number in its stream.
     pub seq: Option<u32>,
+    /// The receiver's connection, then those that the publisher sent the message on (this
+    /// and the next two beside the contract).
+    #[serde(default)]
+    pub connections: Vec<String>,
+    /// The run's id, so that an incident can be handed on by itself.
+    #[serde(default)]
+    pub run: String,
+    /// The run's seed.
+    #[serde(default)]
+    pub seed: u64,
     /// The evidence, line by line.
     pub evidence: Vec<String>,
 }
 
-impl From<&Incident> for IncidentRecord {
-    fn from(incident: &Incident) -> Self {
+impl IncidentRecord {
+    /// The incident of a run.
+    pub fn new(incident: &Incident, run: &RunInfo) -> Self {
         IncidentRecord {
+            connections: incident.connections.clone(),
+            run: run.id.clone(),
+            seed: run.seed,
             kind: incident.kind.into(),
             t_s: incident.t_s,
             summary: incident.summary.clone(),
@@ -311,10 +443,21 @@ pub struct PoolResult {
     pub clients: PoolClients,
     /// Its publishes.
     pub publish: Publishes,
-    /// What arrived at its clients.
-    pub delivery: DeliveryCounts,
+    /// What was owed to its clients, and what arrived.
+    pub delivery: Ledger,
     /// Its latencies.
     pub latency: LatencyTable,
+}
+
+/// The books of one group.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct GroupResult {
+    /// Its name; `(rest)` for the last row.
+    pub name: String,
+    /// What was published to it.
+    pub publish: Sent,
+    /// What was owed to its members, and what arrived.
+    pub delivery: Delivery,
 }
 
 /// Life of the clients of one pool.

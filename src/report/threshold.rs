@@ -145,6 +145,7 @@ fn lookup_pool(pool: &PoolResult, metric: &str) -> Option<Measured> {
     match group {
         "clients" => field(&pool.clients, name).map(count_of),
         "publish" => field(&pool.publish, name).map(count_of),
+        "delivery" if LEDGER.contains(&name) => field(&pool.delivery, name).map(count_of),
         _ => latency(&pool.latency, group, name),
     }
 }

@@ -175,6 +175,9 @@ fn doubts(results: &Results, inconclusive: &[String], self_check_ok: bool) -> Ve
     if !results.publish.balances() {
         doubts.push("the publish ledger does not balance".into());
     }
+    if ledger.balances() && results.publish.balances() && !results.books_add_up() {
+        doubts.push("the books of the pools or groups do not add up to the run's".into());
+    }
     if results.generator.saturated {
         doubts.push(format!("generator limited: {}", results.generator.why));
     }

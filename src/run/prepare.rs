@@ -30,6 +30,9 @@ use super::watch::{Shown, Watch, show};
 /// A delivery later than this after its intended time is counted as late.
 const LATE_AFTER: Duration = Duration::from_secs(1);
 
+/// A client that acknowledges as seldom as this by its scenario may lose its session for it.
+const ACKS_SLOW: Duration = Duration::from_secs(1);
+
 /// What a run needs beside its scenario.
 #[derive(Debug, Default)]
 pub struct Options {
@@ -67,6 +70,9 @@ pub enum RunError {
     /// The results folder cannot be used.
     #[error(transparent)]
     Results(#[from] WriteError),
+    /// This box is too small.
+    #[error("{}", lines(.0))]
+    NoRoom(Vec<generator::Lack>),
     /// Not enough file descriptors.
     #[error(transparent)]
     Descriptors(#[from] generator::FdError),
@@ -88,6 +94,11 @@ pub enum RunError {
     FaultsElsewhere(String),
 }
 
+fn lines(lacks: &[generator::Lack]) -> String {
+    let lines: Vec<String> = lacks.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
 /// Runs a scenario and writes its report.
 ///
 /// # Errors
@@ -97,6 +108,11 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
     let clock = Clock::start();
     let started_at = clock.wall(clock.now());
     let scenario = Arc::new(scenario);
+    let addresses = options.sources.as_ref().map_or(1, SourceAddresses::count);
+    let lacks = generator::lacks(&scenario, addresses as u64, &generator::Machine::this());
+    if !lacks.is_empty() {
+        return Err(RunError::NoRoom(lacks));
+    }
     generator::ensure_fds(generator::needed_fds(&scenario))?;
     Dialer::new(&options.tls)?;
     let dir = match &options.out {
@@ -293,12 +309,13 @@ fn verify_plan(
 ) -> verify::Plan {
     let mut slots = Vec::with_capacity(scenario.clients() as usize);
     let audiences = scenario::Audiences::of(scenario);
-    for pool in &scenario.pools {
+    for (number, pool) in (0..).zip(&scenario.pools) {
         let owed = |to: &Destination| !matches!(to, Destination::Event { reply: false, .. });
         let publish = pool.publish.as_ref().filter(|publish| owed(&publish.to));
         let event = |to: &Destination| matches!(to, Destination::Event { .. });
         for slot in pool.slots() {
             slots.push(verify::SlotPlan {
+                pool: number,
                 user_id: (target.mints_tokens() && pool.client.user_ids && !pool.server)
                     .then(|| user_id(scenario.user_of(Slot(slot))).into()),
                 reliable: pool.protocol.is_reliable(),
@@ -308,7 +325,7 @@ fn verify_plan(
                     false => audiences.heard_by(Slot(slot)),
                 },
                 data_type: publish.map(|publish| publish.payload.data_type),
-                withholds_acks: false,
+                withholds_acks: pool.client.session.sequence_ack.interval >= ACKS_SLOW,
             });
         }
     }

@@ -98,7 +98,14 @@ impl Watch {
         let mut exported = self.exporter.lock().unwrap_or_else(PoisonError::into_inner);
         exported.snapshot = tick.snapshot.clone();
         // What is owed is known when the books are closed; until then, what came.
-        exported.delivery.delivered = tick.progress.deliveries;
+        let arrived = tick
+            .snapshot
+            .pools
+            .iter()
+            .map(|pool| pool.delivery.messages);
+        for (ledger, arrived) in exported.delivery.iter_mut().zip(arrived) {
+            ledger.delivered = arrived;
+        }
         exported.violations = tick.progress.violations.clone();
         exported.permitted = tick.progress.permitted.clone();
         exported.unknown = tick.progress.unknown.clone();
@@ -187,7 +194,7 @@ impl Watch {
     ) -> Option<String> {
         let mut exported = self.exporter.lock().unwrap_or_else(PoisonError::into_inner);
         exported.snapshot = snapshot.clone();
-        exported.delivery = verification.delivery;
+        exported.delivery = verification.pools.clone();
         exported.violations = verification.violations.clone();
         exported.permitted = verification.permitted.clone();
         exported.unknown = verification.unknown.clone();

@@ -49,6 +49,8 @@ pub struct Scenario {
     pub chaos: Vec<ChaosEntry>,
     /// Conditions on the result.
     pub thresholds: Vec<Threshold>,
+    /// What a person should know of how flags changed the file's plan.
+    pub notes: Vec<String>,
 }
 
 impl Scenario {

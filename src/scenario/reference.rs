@@ -224,6 +224,7 @@ pub const KEYS: &[Key] = &[
     key("pools.*.publish.no_echo", Form::Flag, "Spare the sender its own message. Left out: false.", "true", &[]),
     key("chaos", Form::List, "The faults, each a seeded plan with a stream of its own.", "[{kind: reset, at: 5s, share: 10%}]", &[]),
     key("chaos.0.kind", Form::One(&KINDS), "What happens.", "drop", ONCE),
+    key("chaos.0.stream", Form::Whole, "The number of its seed stream: an entry that names it keeps its plan when others come or go. Left out: its place in the list.", "7", ONCE),
     key("chaos.0.pool", Form::Text, "Whose clients. Left out: those of every pool.", "a", ONCE),
     key("chaos.0.at", Form::Duration, "Once, from the start of the load.", "3s", ONCE),
     key("chaos.0.start", Form::Duration, "The first time. Left out: 0s.", "1s", RESETS),

@@ -48,8 +48,8 @@ fn write(scenario: &Scenario, out: &mut String) -> fmt::Result {
     if !scenario.chaos.is_empty() {
         writeln!(out, "chaos:")?;
     }
-    for entry in &scenario.chaos {
-        chaos(entry, &scenario.pools, out)?;
+    for (nth, entry) in (0..).zip(&scenario.chaos) {
+        chaos(entry, nth, &scenario.pools, out)?;
     }
     if !scenario.thresholds.is_empty() {
         writeln!(out, "thresholds:")?;
@@ -229,9 +229,12 @@ fn choice(choice: &GroupChoice, groups: &[String], out: &mut String) -> fmt::Res
     writeln!(out, "], join: {join}}}")
 }
 
-fn chaos(entry: &ChaosEntry, pools: &[Pool], out: &mut String) -> fmt::Result {
+fn chaos(entry: &ChaosEntry, nth: u32, pools: &[Pool], out: &mut String) -> fmt::Result {
     let duration = |duration: Duration| format_duration(duration);
     write!(out, "  - {{kind: {}", entry.kind.name())?;
+    if entry.stream != nth {
+        write!(out, ", stream: {}", entry.stream)?;
+    }
     if let Some(pool) = entry.pool {
         write!(out, ", pool: {}", quoted(&pools[pool].name))?;
     }

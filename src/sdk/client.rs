@@ -11,13 +11,19 @@ use super::credential::Credential;
 use super::driver::{Command, Driver, Wires};
 use super::error::ConnectError;
 use super::event::{Event, Events};
+use super::invoke::Invocation;
 use super::request::Request;
+use super::stream::OpenStream;
 use super::worker;
-use crate::protocol::{Operation, RequestOptions};
+use crate::base::Seed;
+use crate::protocol::{Operation, RequestOptions, StreamOptions};
 use crate::wire::Data;
+use crate::wire::request::STREAM_IDLE_DEFAULT;
 
 /// Commands on their way to one client; whoever asks for more waits.
 const COMMANDS_MAX: usize = 256;
+/// How long an invocation waits for its answer unless it says otherwise.
+const INVOKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a client is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -154,6 +160,33 @@ impl Client {
         })
     }
 
+    /// Sends an event and wants its handler's answer; on the JSON subprotocols only. Never
+    /// tried again: a lost connection fails it.
+    pub fn invoke(&self, event: impl AsRef<str>, data: impl Into<Data<'static>>) -> Invocation {
+        Invocation {
+            commands: self.commands.clone(),
+            token: self.tokens.fetch_add(1, Ordering::Relaxed),
+            event: event.as_ref().into(),
+            content: Arc::new(data.into()),
+            timeout: Some(INVOKE_TIMEOUT),
+        }
+    }
+
+    /// Opens a stream to a group, on a live connection; at most 64 at a time. The client
+    /// need not be a member.
+    pub fn open_stream(&self, group: impl AsRef<str>) -> OpenStream {
+        OpenStream {
+            commands: self.commands.clone(),
+            token: self.tokens.fetch_add(1, Ordering::Relaxed),
+            options: StreamOptions {
+                stream_id: stream_name().into(),
+                group: group.as_ref().into(),
+                idle_timeout: STREAM_IDLE_DEFAULT,
+                no_echo: false,
+            },
+        }
+    }
+
     fn request(&self, operation: Operation<Arc<Data<'static>>>) -> Request {
         Request {
             commands: self.commands.clone(),
@@ -163,4 +196,9 @@ impl Client {
             timeout: None,
         }
     }
+}
+
+/// A name that no other stream has, as client-spec 3.6.1 recommends: 128 random bits.
+fn stream_name() -> String {
+    format!("{:016x}{:016x}", Seed::draw().0, Seed::draw().0)
 }

@@ -18,10 +18,11 @@ use super::encode::encode;
 use super::error::{ConnectError, RequestError};
 use super::event::Event;
 use super::link::Link;
+use super::newer::{NewerCommand, Waiters};
 use super::request::Outcome as Answered;
 use super::worker::Worker;
 use crate::base::{Seed, Time};
-use crate::protocol::{Operation, Output, RequestOptions, Session, StopHabit};
+use crate::protocol::{Operation, Output, RequestOptions, Session, StopHabit, StreamOrder};
 use crate::transport::{Closed, Incoming, log_frame};
 use crate::wire::Data;
 use crate::wire::close::Close;
@@ -46,6 +47,8 @@ pub(super) enum Command {
         reply: oneshot::Sender<Answered>,
     },
     Cancel(u64),
+    /// About streams and invocations.
+    Newer(NewerCommand),
 }
 
 /// The task's ends of the channels to the handles.
@@ -87,6 +90,8 @@ impl Driver {
                 notice: None,
                 refusal: None,
                 connect_error: None,
+                newer: Waiters::default(),
+                order: StreamOrder::default(),
                 announces_late: options
                     .session
                     .reconnect
@@ -210,6 +215,11 @@ impl Driver {
                 };
                 let _ = reply.send(Err(refusal));
             }
+            Command::Newer(command) => {
+                let stopping = self.stop_at.is_some() || self.session.is_stopped();
+                let waiters = &mut self.ears.newer;
+                waiters.command(&mut self.session, command, stopping, now);
+            }
             Command::Cancel(token) => {
                 let mut waiting = self.ears.waiting.iter();
                 let found = waiting.find(|(_, (known, _))| *known == token);
@@ -324,6 +334,7 @@ impl Driver {
                     }
                 }
             }
+            self.ears.newer.write_waiting(&mut self.session);
             if !self.transmit(now) && !self.session.has_output() {
                 return dialled;
             }
@@ -351,7 +362,7 @@ impl Driver {
             };
             any = true;
             frame.clear();
-            encode(subprotocol, &transmit, frame);
+            encode(subprotocol, transmit, frame);
             log_frame(&ears.name(), true, frame);
             let queued = if subprotocol.is_binary() {
                 socket.queue_binary(frame)

@@ -10,9 +10,11 @@ use super::client::State;
 use super::driver::Content;
 use super::error::{ConnectError, RequestError};
 use super::event::{Event, Message};
+use super::newer::Waiters;
 use super::request::{Outcome as Answered, Receipt};
+use super::stream::StreamMark;
 use crate::base::{AckId, Time};
-use crate::protocol::{self, Answer, Received, RequestId, Session, Settled};
+use crate::protocol::{self, Answer, Received, RequestId, Session, Settled, StreamOrder};
 use crate::transport::log_frame;
 use crate::wire::codec::{self, Payload};
 use crate::wire::{DataMessage, Downstream, MessageFrom, Subprotocol};
@@ -29,6 +31,9 @@ pub(super) struct Ears {
     /// The last error answer: the session keeps its kind, not its words.
     pub(super) refusal: Option<(AckId, String, String)>,
     pub(super) connect_error: Option<ConnectError>,
+    /// Whoever waits for streams and invocations.
+    pub(super) newer: Waiters,
+    pub(super) order: StreamOrder,
     /// Listeners hear of a connection when its rejoins have ended, as with some official
     /// clients.
     pub(super) announces_late: bool,
@@ -61,12 +66,13 @@ impl Ears {
         while let Some(event) = session.poll_event() {
             self.event(session, event);
         }
-        if let Received::Data {
-            message,
-            fresh: true,
-        } = received
-        {
-            self.message(message);
+        match received {
+            Received::Data {
+                message,
+                fresh: true,
+            } => self.message(message),
+            Received::Invoked { id, response } => self.newer.invoked(id, response),
+            Received::Data { .. } | Received::Handled => {}
         }
     }
 
@@ -75,7 +81,7 @@ impl Ears {
         self.connection_id.as_deref().unwrap_or("new connection")
     }
 
-    fn message(&self, message: DataMessage<'_>) {
+    fn message(&mut self, message: DataMessage<'_>) {
         if self.events.receiver_count() == 0 {
             return;
         }
@@ -90,11 +96,16 @@ impl Ears {
             MessageFrom::Server => (None, None),
         };
         let of_group = group.is_some();
+        let stream = message.stream.map(|part| {
+            let order = self.order.part(group.as_deref().unwrap_or_default(), &part);
+            Arc::new(StreamMark::new(*part, order))
+        });
         let message = Message {
             group,
             from_user_id,
             sequence_id: message.sequence_id.map(|id| id.0),
             data: Arc::new(message.data.into_owned()),
+            stream,
         };
         self.tell(if of_group {
             Event::GroupMessage(message)
@@ -164,6 +175,7 @@ impl Ears {
             }
             Happened::DisconnectNotice(reason) => self.notice = reason,
             Happened::Settled(settled) => self.settled(settled),
+            Happened::Newer(event) => self.newer.event(event),
             Happened::Stopped => {
                 self.announce();
                 self.disconnected();

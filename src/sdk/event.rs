@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
+use super::stream::StreamMark;
 use crate::wire::Data;
 
 /// Something happened. Cheap to clone.
@@ -38,7 +39,7 @@ pub enum Event {
     Stopped,
     /// A message of the service: a REST send, or the reply to an event.
     ServerMessage(Message),
-    /// A message of a group.
+    /// A message of a group, or with its `stream` set a part of a stream to it.
     GroupMessage(Message),
     /// A group could not be joined again. It stays on the list for the next reconnect.
     RejoinFailed {
@@ -62,6 +63,8 @@ pub struct Message {
     pub sequence_id: Option<u64>,
     /// The payload.
     pub data: Arc<Data<'static>>,
+    /// Set when it is a part of a group stream.
+    pub stream: Option<Arc<StreamMark>>,
 }
 
 impl Message {

@@ -2,7 +2,8 @@
 //!
 //! What it does on the wire is [`crate::protocol`]; this module gives that session a socket,
 //! a clock and an interface. Read [`client`] for what a program calls, [`event`] for what it
-//! hears, [`builder`] for the options and [`credential`] for ways in; `driver` is the task
+//! hears, [`stream`] and [`invoke`] for group streams
+//! and invocations, [`builder`] for the options and [`credential`] for ways in; `driver` is the task
 //! that moves a client, `worker` the thread that all clients of a process share.
 //!
 //! ```
@@ -36,9 +37,12 @@ mod ears;
 mod encode;
 pub mod error;
 pub mod event;
+pub mod invoke;
 mod link;
+mod newer;
 mod payload;
 pub mod request;
+pub mod stream;
 mod worker;
 
 pub use builder::ClientBuilder;
@@ -46,8 +50,10 @@ pub use client::{Client, State};
 pub use credential::Credential;
 pub use error::{ConnectError, RequestError};
 pub use event::{Event, Events, Message};
+pub use invoke::{Invocation, InvokeError};
 pub use request::{Receipt, Request};
+pub use stream::{OpenStream, StreamEnd, StreamError, StreamMark, StreamWriter};
 
-pub use crate::protocol::{Behaviour, SessionConfig};
+pub use crate::protocol::{Behaviour, InvokeRefused, PartOrder, SessionConfig, StreamRefused};
 pub use crate::transport::TlsOptions;
 pub use crate::wire::{Data, Subprotocol};

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::rows::{Count, Row, Table};
+use super::rows::{Count, RECEIVERS, Row, Table};
 use crate::report::results::Results;
+use crate::verify::kinds::{Kind as _, Permitted};
 
 /// What came of a row.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -149,20 +150,31 @@ fn range(rule: Option<Count>, told: u64, results: &Results) -> (u64, u64) {
         None => (0, 0),
         Some(Count::Each(n)) => (n * told, n * told),
         Some(Count::UpTo(n)) => (1, (n * told).max(1)),
-        Some(Count::Surplus) => {
-            let said = |field: &str| {
-                let truth = results.hub_truth.as_ref();
-                truth
-                    .and_then(|t| t.get(field))
-                    .and_then(Value::as_u64)
-                    .unwrap_or(0)
-            };
-            let made = said("deliveries_numbered") + said("deliveries_unnumbered");
-            let surplus = made.saturating_sub(said("deliveries_owed")).max(1);
-            (surplus, surplus)
+        Some(count @ (Count::Surplus | Count::Deficit | Count::AfterLeave)) => {
+            let exactly = by_truth(count, results).max(1);
+            (exactly, exactly)
         }
         Some(Count::Some) => (1, u64::MAX),
         Some(Count::Any) => (0, u64::MAX),
+    }
+}
+
+/// What the hub's own books say about a count.
+fn by_truth(count: Count, results: &Results) -> u64 {
+    let said = |field: &str| {
+        let truth = results.hub_truth.as_ref();
+        let value = truth.and_then(|truth| truth.get(field));
+        value.and_then(Value::as_u64).unwrap_or(0)
+    };
+    let permitted = |kind: Permitted| results.permitted.get(kind.name()).unwrap_or(0);
+    let made = said("deliveries_numbered") + said("deliveries_unnumbered");
+    match count {
+        Count::Deficit => (said("publishes_executed") * RECEIVERS)
+            .saturating_sub(made + permitted(Permitted::AtMembershipEdge)),
+        Count::AfterLeave => {
+            said("deliveries_after_leave").saturating_sub(permitted(Permitted::AfterLeaveRace))
+        }
+        _ => made.saturating_sub(said("deliveries_owed")),
     }
 }
 

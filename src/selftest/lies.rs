@@ -1,7 +1,7 @@
 //! The table of lies: for each kind of fault of the embedded hub, the world in which it is
 //! told and what must come of it. Source: verification 11.
 
-use super::rows::Count::{Any, Each, Some, Surplus, UpTo};
+use super::rows::Count::{AfterLeave, Any, Deficit, Each, Some, Surplus, UpTo};
 use super::rows::{Row, World};
 use crate::hub::FaultKind as F;
 use crate::verify::kinds::{Permitted as P, Unknown as U, Violation as V};
@@ -93,9 +93,10 @@ fn memberships() -> Vec<World> {
     let churn = "churn: {every: 1s, away: 700ms}";
     vec![
         World::of(F::IgnoreLeave, "count=1")
-            .lasts("5s")
-            .receivers(churn)
-            .violates(V::DeliveredAfterLeave, Some)
+            .lasts("4s")
+            // Nobody comes back: every delivery to the one that left is too many.
+            .receivers("churn: {every: 1s, away: 1m}")
+            .violates(V::DeliveredAfterLeave, AfterLeave)
             .permits(P::AtMembershipEdge, Any)
             .permits(P::AfterLeaveRace, Any),
         World::of(F::LeaveCut, "for=2s,count=3")
@@ -105,7 +106,9 @@ fn memberships() -> Vec<World> {
             .permits(P::AtMembershipEdge, Any)
             .permits(P::AfterLeaveRace, Any),
         World::of(F::DoubleJoin, "count=1").violates(V::Duplicated, Surplus),
-        World::of(F::JoinLate, "count=1,for=1s").violates(V::LostAtJoin, Some),
+        World::of(F::JoinLate, "count=1,for=1s")
+            .violates(V::LostAtJoin, Deficit)
+            .permits(P::AtMembershipEdge, Any),
         World::of(F::DenyJoin, "count=1")
             .sees("/hub_truth/faults/deny_join", 1)
             .because("a refused join makes no member"),
@@ -177,6 +180,10 @@ fn connections() -> Vec<World> {
         World::of(F::Stall, "every=10,count=1,for=1s")
             .sees("/hub_truth/faults/stall", 1)
             .because("late, and nothing else"),
+        // Silent from the fourth message on, with nearly four seconds of them to come.
+        World::of(F::Freeze, TENTH)
+            .lasts("4s")
+            .violates(V::Stalled, Each(1)),
         World::of(F::Restart, "every=20,count=1")
             .lasts("3s")
             .sees(RECONNECTS, 3)

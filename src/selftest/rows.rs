@@ -24,6 +24,12 @@ pub enum Count {
     UpTo(u64),
     /// As often as the hub says that it made more deliveries than it owed.
     Surplus,
+    /// As often as the three receivers got fewer copies than were published, less those at
+    /// the edge of the join.
+    Deficit,
+    /// As often as the hub says that it delivered after a leave, less those that were on
+    /// their way when it was acked.
+    AfterLeave,
     /// At least once: the hub cannot say how many messages one lie touched.
     Some,
     /// As it comes: a by-product of the row's world, no verdict on the lie.
@@ -61,6 +67,9 @@ pub struct Row {
     /// Why there is no violation; empty where there is one.
     pub why: &'static str,
 }
+
+/// Receivers of a lie's world.
+pub(super) const RECEIVERS: u64 = 3;
 
 /// The world of a row, to be changed.
 pub(super) struct World {
@@ -206,7 +215,7 @@ verify: {{mode: full, promise: reference}}
 pools:
   publisher:
     {{clients: {publishers}, publish: {{rate: 20/s, to: room, payload: {{type: json, size: 160B}}{publish}}}{publisher}}}
-  receivers: {{clients: 3, groups: {{names: [room], join: all}}{receivers}}}
+  receivers: {{clients: {RECEIVERS}, groups: {{names: [room], join: all}}{receivers}}}
   outsider: {{clients: 1}}
 {chaos}",
             name = self.row.name.replace('_', "-"),

@@ -65,7 +65,7 @@ impl Service<ConnectInfo<Uri>> for TapConnector {
 }
 
 /// Connects to the first address of `host` that answers, in the resolver's order.
-async fn open(host: &str, port: u16, source: Option<IpAddr>) -> io::Result<TcpStream> {
+pub(super) async fn open(host: &str, port: u16, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let mut failure = None;
     for address in resolve(host, port).await? {
         if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {

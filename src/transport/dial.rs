@@ -17,7 +17,7 @@ use awc::ws::Codec;
 use awc::{BoxedSocket, Client, ClientBuilder, ClientResponse, Connector};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::connect::{SLOT, Slot, TapConnector};
+use super::connect::{SLOT, Slot, TapConnector, open};
 use super::refusal::{KeepRefusal, Refusal};
 use super::socket::Socket;
 use super::tls::{self, TlsError, TlsOptions};
@@ -137,6 +137,42 @@ impl Dialer {
         check_subprotocol(&response, request.subprotocol)?;
         let parts = framed.into_parts();
         Ok(Socket::new(parts.io, &parts.read_buf, slot.control.clone()))
+    }
+
+    /// Opens the TCP connection to the hub, begins the request for the handshake, and never
+    /// ends it: the hub has a connection that says no more. Lasts for the request's timeout.
+    ///
+    /// # Errors
+    /// Always: how the connection ended.
+    pub async fn hang(request: DialRequest<'_>) -> Result<Socket, DialError> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let timeout = request.timeout;
+        let silence = async {
+            let uri = Uri::try_from(request.url.expose_secret())
+                .map_err(|error| DialError::BadUrl(error.to_string()))?;
+            let bad = || DialError::BadUrl("no host".into());
+            let host = uri.host().ok_or_else(bad)?;
+            let tls = uri.scheme_str() == Some("wss");
+            let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+            let mut stream = open(host, port, request.source).await.map_err(from_io)?;
+            // Behind TLS the hello itself is left unfinished: the head of a record.
+            let beginning: &[u8] = if tls {
+                &[0x16, 0x03, 0x01]
+            } else {
+                b"GET /client"
+            };
+            stream.write_all(beginning).await.map_err(from_io)?;
+            // Until the hub has enough of it.
+            while stream.read(&mut [0; 256]).await.map_err(from_io)? > 0 {}
+            Err(DialError::Io(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the hub ended a connection whose handshake did not go on",
+            )))
+        };
+        match tokio::time::timeout(timeout, silence).await {
+            Ok(ended) => ended,
+            Err(_) => Err(DialError::Timeout(timeout)),
+        }
     }
 
     async fn upgrade(

@@ -29,6 +29,11 @@ pub enum SourceError {
 }
 
 impl SourceAddresses {
+    /// How many addresses, at least one.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The address for the `n`-th client: round robin, the same in every run.
     pub fn of(&self, n: u32) -> IpAddr {
         // At least one, by construction.

@@ -9,8 +9,11 @@ use super::judge::Bucket;
 use super::kinds::{Kind, Permitted, Tally, Unknown, Violation};
 use super::ledger::{Exercised, Ledger, Property};
 use super::outbox::PublishTotals;
-use super::outcome::{Incident, ShardOutcome, Suspect, Verification, VerifierFacts};
+use super::outcome::{
+    Delivery, GroupBooks, Incident, ShardOutcome, Suspect, Verification, VerifierFacts,
+};
 use super::plan::{Mode, Plan};
+use super::recorder::{PUBLISHES_KEPT, PublishRecord, PublisherTrace};
 use crate::payload::StreamId;
 
 /// More pairs at a membership edge than this share of the owed ones are inconclusive...
@@ -30,12 +33,13 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
     let mut exercised = Exercised::default();
     let mut totals = PublishTotals::default();
     let mut broken: FxHashSet<(u32, u16, u16)> = FxHashSet::default();
+    let mut stalled: FxHashSet<(u32, u16)> = FxHashSet::default();
     let saw_error = outcomes.iter().any(|outcome| outcome.saw_error);
     for outcome in &outcomes {
         violations.merge(&outcome.violations);
         permitted.merge(&outcome.permitted);
         unknown.merge(&outcome.unknown);
-        ledger.merge(&outcome.ledger);
+        outcome.ledgers.iter().for_each(|l| ledger.merge(l));
         exercised.merge(&outcome.exercised);
         totals.invoked += outcome.totals.invoked;
         broken.extend(&outcome.broken);
@@ -56,18 +60,26 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
         .map(|(a, b)| u64::from(b - a) + 1)
         .sum();
     violations.add(Violation::AckLie, told);
-    for suspect in outcomes.iter().flat_map(|outcome| &outcome.suspects) {
-        let Some(kind) = suspect.kind else { continue };
-        let lied = lied_about(&lies, suspect);
-        match suspect.recovery {
-            _ if lied == suspect.len() => {}
-            Some(transport) => {
-                broken.insert((suspect.slot, suspect.epoch, transport));
+    for outcome in &outcomes {
+        for suspect in &outcome.suspects {
+            let Some(kind) = suspect.kind else { continue };
+            let lied = lied_about(&lies, suspect);
+            match suspect.recovery {
+                _ if lied == suspect.len() => {}
+                Some(transport) => {
+                    let recovery = (suspect.slot, suspect.epoch, transport);
+                    match outcome.overfull.contains(&recovery) {
+                        true => violations.add(Violation::LostOverflow, suspect.len() - lied),
+                        false => _ = broken.insert(recovery),
+                    }
+                }
+                None if suspect.stalled => _ = stalled.insert((suspect.slot, suspect.epoch)),
+                None => violations.add(kind, suspect.len() - lied),
             }
-            None => violations.add(kind, suspect.len() - lied),
         }
     }
     violations.add(Violation::RecoveryBroken, broken.len() as u64);
+    violations.add(Violation::Stalled, stalled.len() as u64);
     let delivery = ledger.delivery(plan.promise);
     let self_check = check(&outcomes);
     let mut inconclusive = Vec::new();
@@ -82,6 +94,8 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
         .collect();
     Verification {
         delivery,
+        pools: by_pool(plan, &outcomes),
+        groups: by_group(plan, &outcomes),
         violations,
         permitted,
         unknown,
@@ -91,14 +105,37 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
                 // Whatever fits the budget is judged pair by pair.
                 Mode::Full | Mode::Digest => Mode::Full.name(),
             },
+            asked: plan.mode.name(),
+            sampled: false,
             pairs: outcomes.iter().map(|o| o.pairs).sum(),
             bytes: outcomes.iter().map(|o| o.bytes).sum(),
             not_exercised,
             self_check,
         },
-        incidents: incidents(plan, outcomes, &lies, saw_error),
+        incidents: incidents(plan, outcomes, &lies, &stalled, saw_error),
         inconclusive,
     }
+}
+
+fn by_pool(plan: &Plan, outcomes: &[ShardOutcome]) -> Vec<Delivery> {
+    let mut pools = vec![Delivery::default(); plan.pools()];
+    for outcome in outcomes {
+        for (pool, ledger) in pools.iter_mut().zip(&outcome.pools) {
+            pool.merge(&ledger.delivery(plan.promise));
+        }
+    }
+    pools
+}
+
+fn by_group(plan: &Plan, outcomes: &[ShardOutcome]) -> Vec<GroupBooks> {
+    let mut groups = vec![GroupBooks::default(); plan.addresses()];
+    for outcome in outcomes {
+        for ((group, ledger), sent) in groups.iter_mut().zip(&outcome.ledgers).zip(&outcome.sent) {
+            group.delivery.merge(&ledger.delivery(plan.promise));
+            group.publish.merge(sent);
+        }
+    }
+    groups
 }
 
 /// Messages that were acked, that at least two receivers should have and nobody has (A1).
@@ -194,7 +231,7 @@ fn check(outcomes: &[ShardOutcome]) -> String {
 fn doubts(
     plan: &Plan,
     outcomes: &[ShardOutcome],
-    delivery: &super::outcome::Delivery,
+    delivery: &Delivery,
     invoked: u64,
 ) -> Vec<String> {
     let mut doubts = Vec::new();
@@ -230,6 +267,12 @@ fn doubts(
             share * 100.0
         ));
     }
+    let slow: u64 = outcomes.iter().map(|outcome| outcome.slow_overflows).sum();
+    if slow > 0 {
+        doubts.push(format!(
+            "{slow} sessions ended for a full queue while this harness was more than 1 s late with its sequence acks"
+        ));
+    }
     let stopped: u64 = outcomes.iter().map(|outcome| outcome.stopped).sum();
     if stopped > 0 {
         doubts.push(format!(
@@ -244,15 +287,25 @@ fn incidents(
     plan: &Plan,
     outcomes: Vec<ShardOutcome>,
     lies: &Lies,
+    stalled: &FxHashSet<(u32, u16)>,
     saw_error: bool,
 ) -> Vec<Incident> {
     let mut kept: Vec<Kept> = Vec::new();
-    let mut traces = FxHashMap::default();
+    let mut traces: FxHashMap<u32, PublisherTrace> = FxHashMap::default();
+    let mut pinned = FxHashMap::default();
     for outcome in outcomes {
         kept.extend(outcome.incidents);
         traces.extend(outcome.traces);
+        pinned.extend(outcome.pinned);
     }
-    kept.retain(|k| !is_lie(lies, k) && (k.kind != Violation::DedupeBroken || !saw_error));
+    kept.retain(|k| {
+        let told = |slot| stalled.iter().any(|(stalled, _)| Some(*stalled) == slot);
+        match k.kind {
+            Violation::Stalled => told(k.subject.receiver),
+            Violation::DedupeBroken => !saw_error,
+            _ => !is_lie(lies, k),
+        }
+    });
     let mut streams: Vec<_> = lies.iter().collect();
     streams.sort_unstable_by_key(|(stream, _)| **stream);
     for (stream, ranges) in streams.into_iter().take(INCIDENTS_PER_KIND) {
@@ -275,19 +328,39 @@ fn incidents(
             if let (Some(stream), Some(seq)) = (k.subject.stream, k.subject.seq)
                 && let Some(trace) = traces.get(&stream.publisher.0)
             {
-                let sent: Vec<_> = trace.of(stream, seq);
-                if sent.is_empty() {
-                    incident
-                        .evidence
-                        .push("publisher: no longer recorded".into());
-                }
-                incident
-                    .evidence
-                    .extend(sent.iter().map(|r| format!("publisher {r}")));
+                let recorded: Vec<_> = trace.of(stream, seq).into_iter().copied().collect();
+                let sent = match recorded.is_empty() {
+                    // Recorded long ago, and kept when somebody asked for it.
+                    true => pinned.get(&(stream, seq)).cloned().unwrap_or_default(),
+                    false => recorded,
+                };
+                publisher_story(&mut incident, trace, &sent);
             }
             incident
         })
         .collect()
+}
+
+/// The publisher's side of an incident: connections, transmissions, answers.
+fn publisher_story(incident: &mut Incident, trace: &PublisherTrace, sent: &[PublishRecord]) {
+    if sent.is_empty() {
+        incident.evidence.push(format!(
+            "publisher: no longer recorded; of each only the last {PUBLISHES_KEPT} publishes are, and what was asked for in time"
+        ));
+    }
+    for record in sent {
+        let known = trace
+            .connections
+            .iter()
+            .find(|(epoch, _)| *epoch == record.epoch);
+        let id = known.map_or("no longer known", |(_, id)| id);
+        incident
+            .evidence
+            .push(format!("publisher connection {id}: {record}"));
+        if known.is_some() && !incident.connections.iter().any(|known| known == id) {
+            incident.connections.push(id.into());
+        }
+    }
 }
 
 /// A loss whose message nobody got: told by the lie's own incident.
@@ -297,6 +370,7 @@ fn is_lie(lies: &Lies, kept: &Kept) -> bool {
         Violation::Lost
             | Violation::LostAtJoin
             | Violation::LostAtLeave
+            | Violation::LostOverflow
             | Violation::RecoveryBroken
     );
     let (Some(stream), Some(seq)) = (kept.subject.stream, kept.subject.seq) else {
@@ -329,6 +403,7 @@ fn lie(plan: &Plan, stream: StreamId, (first, last): (u32, u32)) -> Kept {
             publisher: Some(stream.publisher.0),
             group,
             seq: Some(first),
+            connections: Vec::new(),
             evidence: Vec::new(),
         },
     }

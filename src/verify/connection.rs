@@ -2,6 +2,8 @@
 //!
 //! What a replayed frame must contain (S3) is decided in `frame`, which knows the pairs.
 
+use std::time::Duration;
+
 use super::recorder::{CONTROL_KEPT, Control, FRAMES_KEPT, FrameRecord, Ring};
 use crate::base::{GroupId, Time};
 use crate::wire::{UNACKED_BYTES_MAX, UNACKED_MESSAGES_MAX};
@@ -35,6 +37,14 @@ pub(super) struct Connection {
     acked: u64,
     /// When the last frame was read.
     pub(super) heard: Time,
+    /// When the last data frame was read; when it was connected, before the first.
+    pub(super) data_at: Time,
+    /// Since when a data frame waits for our sequence ack.
+    unacked_since: Option<Time>,
+    /// Our sequence ack was late, and by how much, when the transport was lost.
+    pub(super) ack_lag: Duration,
+    /// Messages sent to its groups, as known when the transport was lost.
+    pub(super) sent_before: u64,
     /// Data frames and their bytes, for the mean size.
     frames: u64,
     bytes: u64,
@@ -61,6 +71,8 @@ pub(super) struct Recovery {
     pub(super) transport: u16,
     pub(super) lost_at: Time,
     pub(super) confirmed_at: Time,
+    /// About how many messages the hub had to hold for it.
+    pub(super) held: u64,
 }
 
 /// What a sequence id says about its frame.
@@ -96,6 +108,12 @@ impl Receiver {
         }
     }
 
+    /// Messages sent to its groups, as far as facts told.
+    pub(super) fn sent_to(&self, groups: &[super::group::Group]) -> u64 {
+        let sent = |(group, _): &(GroupId, u32)| groups[group.index()].sent;
+        self.members.iter().map(sent).sum()
+    }
+
     /// Can receive now, and is not waiting to hear whether its recovery worked.
     pub(super) fn attached(&self) -> bool {
         self.conn.as_ref().is_none_or(|conn| conn.link == Link::Up)
@@ -119,6 +137,10 @@ impl Connection {
             last: 0,
             acked: 0,
             heard: now,
+            data_at: now,
+            unacked_since: None,
+            ack_lag: Duration::ZERO,
+            sent_before: 0,
             frames: 0,
             bytes: 0,
             lost_at: Time::ZERO,
@@ -145,6 +167,8 @@ impl Connection {
 
     pub(super) fn heard(&mut self, bytes: usize, now: Time) {
         self.heard = now;
+        self.data_at = now;
+        self.unacked_since = self.unacked_since.or(Some(now));
         self.frames += 1;
         self.bytes += bytes as u64;
     }
@@ -152,7 +176,9 @@ impl Connection {
     pub(super) fn lost(&mut self, code: Option<u16>, now: Time) {
         if self.link == Link::Up {
             self.lost_at = now;
+            self.ack_lag = self.unacked_since.map_or(Duration::ZERO, |at| now - at);
         }
+        self.unacked_since = None;
         self.link = Link::Lost;
         self.lost_code = code;
     }
@@ -168,17 +194,31 @@ impl Connection {
 
     pub(super) fn sequence_acked(&mut self, id: u64) {
         self.acked = self.acked.max(id);
+        if self.acked >= self.max {
+            self.unacked_since = None;
+        }
     }
 
     /// Whether the hub must have held about its limit for this connection, given messages
     /// that were sent to its groups and have not come.
     pub(super) fn overflowing(&self, missing: u64) -> bool {
-        let queued = missing + self.max.saturating_sub(self.acked);
-        let mean = self.bytes.checked_div(self.frames).unwrap_or(0);
         // Facts lag by a quarter of a second and the hub counts its envelopes too: from
         // four fifths of the limit on the hub is not contradicted.
-        queued >= UNACKED_MESSAGES_MAX as u64 * 4 / 5
-            || queued.saturating_mul(mean) >= UNACKED_BYTES_MAX as u64 * 4 / 5
+        self.holds(missing, 4, 5).1
+    }
+
+    /// About how many messages the hub held for this connection, and whether that was
+    /// surely more than it may: then it had to end the session.
+    pub(super) fn holding(&self, missing: u64) -> (u64, bool) {
+        self.holds(missing, 1, 1)
+    }
+
+    fn holds(&self, missing: u64, share: u64, of: u64) -> (u64, bool) {
+        let queued = missing.saturating_add(self.max.saturating_sub(self.acked));
+        let mean = self.bytes.checked_div(self.frames).unwrap_or(0);
+        let over = queued > UNACKED_MESSAGES_MAX as u64 * share / of
+            || queued.saturating_mul(mean) > UNACKED_BYTES_MAX as u64 * share / of;
+        (queued, over)
     }
 
     /// The hub closed it in a way that ends the session at once.
@@ -212,7 +252,7 @@ mod tests {
         let mut conn = Connection::new(0, "c", Time::ZERO);
         conn.sight(500);
         assert!(!conn.overflowing(200));
-        assert!(conn.overflowing(300));
+        assert!(conn.overflowing(301));
         conn.sequence_acked(500);
         assert!(!conn.overflowing(300));
         conn.heard(100_000, Time::ZERO);

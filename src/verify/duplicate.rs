@@ -7,6 +7,7 @@ use super::facts::Causes;
 use super::incident::Subject;
 use super::kinds::{Permitted, Unknown, Violation};
 use super::pairs::{Arrival, PairKey, Seen};
+use super::plan::Promise;
 use super::shard::Shard;
 use crate::base::Time;
 use crate::payload::{Cause, Identity};
@@ -203,6 +204,10 @@ impl Shard {
                     Meaning::Permitted(Permitted::DuplicatedByRetryWithNewAckId)
                 } else if why(Cause::AfterError) {
                     Meaning::Permitted(Permitted::DuplicatedByRetryAfterError)
+                } else if why(Cause::AfterRecovery) && self.plan.promise == Promise::Published {
+                    // The answer that the drop took may have been an error, which no hub
+                    // need remember; whether any error was seen elsewhere does not matter.
+                    Meaning::Unknown(Unknown::DuplicatedAfterLostAnswer)
                 } else {
                     Meaning::Violation(Violation::DedupeBroken)
                 }

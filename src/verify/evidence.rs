@@ -9,7 +9,7 @@ use crate::payload::StreamId;
 
 /// Frames and control events quoted in an incident.
 const FRAMES_QUOTED: usize = 20;
-const CONTROL_QUOTED: usize = 10;
+const CONTROL_QUOTED: usize = 20;
 /// Recoveries quoted in an incident, the last first.
 const RECOVERIES_QUOTED: usize = 5;
 
@@ -45,8 +45,15 @@ impl Shard {
         if !self.incidents.wants(kind) {
             return;
         }
+        let mut connection = None;
         if let Some(slot) = subject.receiver {
             self.receiver_story(Slot(slot), &mut evidence);
+            let index = self.local(Slot(slot));
+            let conn = index.and_then(|index| self.receivers[index].conn.as_ref());
+            connection = conn.map(|conn| conn.id.to_string());
+        }
+        if let (Some(stream), Some(seq)) = (subject.stream, subject.seq) {
+            self.pins.want(stream, seq);
         }
         let group = subject
             .stream
@@ -54,6 +61,9 @@ impl Shard {
             .map(str::to_owned);
         self.incidents
             .keep(kind, subject, now, summary, group, evidence);
+        if let Some(kept) = self.incidents.kept.last_mut() {
+            kept.incident.connections.extend(connection);
+        }
     }
 
     /// Keeps an incident about a slot alone.
@@ -84,7 +94,7 @@ impl Shard {
     }
 
     /// The receiver's connection, its last control events and its last frames.
-    fn receiver_story(&self, slot: Slot, out: &mut Vec<String>) {
+    pub(super) fn receiver_story(&self, slot: Slot, out: &mut Vec<String>) {
         let Some(index) = self.local(slot) else {
             return;
         };
@@ -98,8 +108,12 @@ impl Shard {
         }
         for recovery in receiver.recoveries.iter().rev().take(RECOVERIES_QUOTED) {
             out.push(format!(
-                "recovery on epoch {} transport {}: lost {}, confirmed {}",
-                recovery.epoch, recovery.transport, recovery.lost_at, recovery.confirmed_at
+                "recovery on epoch {} transport {}: lost {}, confirmed {}, about {} messages held for it",
+                recovery.epoch,
+                recovery.transport,
+                recovery.lost_at,
+                recovery.confirmed_at,
+                recovery.held
             ));
         }
         for (at, control) in receiver.control.newest().take(CONTROL_QUOTED) {
@@ -131,7 +145,9 @@ impl Shard {
         let (Some(kind), slot) = (suspect.kind, Slot(suspect.slot)) else {
             return;
         };
-        let kind = match suspect.recovery {
+        let recovery = suspect.recovery.map(|at| (suspect.slot, suspect.epoch, at));
+        let kind = match recovery {
+            Some(recovery) if self.overfull.contains(&recovery) => Violation::LostOverflow,
             Some(_) => Violation::RecoveryBroken,
             None => kind,
         };
@@ -163,6 +179,11 @@ impl Shard {
         });
         self.others(suspect, &mut evidence);
         self.membership_story(suspect, &mut evidence);
+        let story = self.pins.story(slot.0, stream, suspect.first, suspect.last);
+        evidence.extend_from_slice(story);
+        if !story.is_empty() {
+            evidence.push(format!("and at the end, {now}:"));
+        }
         let subject = Subject {
             receiver: Some(slot.0),
             stream: Some(stream),

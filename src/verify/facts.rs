@@ -19,6 +19,9 @@ pub struct Facts {
     pub at: Time,
     /// A publisher of the source has had a retriable error for an answer, ever.
     pub saw_error: bool,
+    /// Messages of which a receiver of the source needs the publisher's evidence: whoever
+    /// publishes them keeps what is recorded of them.
+    pub pins: Vec<(StreamId, u32)>,
     /// The streams that changed; all others of the source stand as they did.
     pub streams: Vec<StreamFacts>,
 }

@@ -31,10 +31,14 @@ impl Shard {
             self.judge_group(index, &targets, Some(&mut suspects));
         }
         self.link_spoilt(&mut suspects);
+        let stalls = self.find_stalls(&mut suspects);
         self.net_gaps(&suspects, now);
         let self_check = self.balance();
-        for suspect in &suspects {
+        for suspect in suspects.iter().filter(|suspect| !suspect.stalled) {
             self.loss_incident(suspect, now);
+        }
+        for stall in &stalls {
+            self.stall_incident(stall, &suspects, now);
         }
         self.count_exercised();
         self.outcome(suspects, self_check)
@@ -152,6 +156,7 @@ impl Shard {
                 _ => Bucket::Lost,
             };
             self.ledgers[suspect.stream.group.index()].excuse(bucket, linked);
+            self.pools[self.plan.pool_of(Slot(suspect.slot))].excuse(bucket, linked);
             if shapeless > 0 {
                 self.rename_shapeless(suspect.slot);
             }
@@ -267,6 +272,11 @@ impl Shard {
             }
             arrived += self.ledgers[index].arrived();
         }
+        let mut by_pool = Ledger::default();
+        self.pools.iter().for_each(|pool| by_pool.merge(pool));
+        if by_pool != self.total_ledger() {
+            wrong.push("the books by pool and by group do not add up to the same".into());
+        }
         let placed = self.frames.placed();
         if arrived != placed && self.plan.mode != Mode::Counts {
             wrong.push(format!(
@@ -351,7 +361,9 @@ impl Shard {
         ledger.unknown(self.plan.promise, &mut unknown);
         ShardOutcome {
             slots: self.slots.clone(),
-            ledger,
+            ledgers: std::mem::take(&mut self.ledgers),
+            pools: std::mem::take(&mut self.pools),
+            sent: self.outbox.take_sent(),
             suspects,
             unreached,
             groups,
@@ -361,9 +373,12 @@ impl Shard {
             permitted,
             unknown,
             broken: std::mem::take(&mut self.broken),
+            overfull: std::mem::take(&mut self.overfull),
+            slow_overflows: self.slow_overflows,
             exercised: self.exercised,
             incidents: std::mem::take(&mut self.incidents.kept),
             traces: self.outbox.take_traces(),
+            pinned: self.pins.take_kept(),
             totals: self.outbox.totals,
             pairs: self.pairs_held,
             bytes: self.bytes_peak.max(self.bytes()),

@@ -3,7 +3,8 @@
 
 use smallvec::SmallVec;
 
-use super::group::Group;
+use super::facts::Fate;
+use super::group::{Group, Stream};
 use super::incident::INCIDENTS_PER_KIND;
 use super::judge::{Bucket, PairView, Piece};
 use super::judged::Judged;
@@ -28,6 +29,8 @@ struct Change {
 struct GroupVerdict<'a> {
     targets: &'a [u32],
     ledger: Ledger,
+    /// What the membership in hand adds.
+    of_member: Ledger,
     changes: Vec<Change>,
     /// Deliveries of what was refused with `Forbidden`, for their incidents.
     forbidden: Vec<(Slot, StreamId, u32)>,
@@ -50,18 +53,24 @@ impl Shard {
         let mut verdict = GroupVerdict {
             targets,
             ledger: self.ledgers[index].clone(),
+            of_member: Ledger::default(),
             changes: Vec::new(),
             forbidden: Vec::new(),
             unreached: group
                 .streams
                 .iter()
                 .zip(targets)
-                .map(|(stream, to)| ranges(stream.horizon + 1, *to))
+                .map(|(stream, to)| acked_ranges(stream, *to))
                 .collect(),
             suspects,
         };
+        let mut pools = vec![Ledger::default(); self.pools.len()];
         for member in &group.members {
-            verdict.member(&Judged::new(self, group, *member), group);
+            let judged = Judged::new(self, group, *member);
+            verdict.member(&judged, group);
+            let of_member = std::mem::take(&mut verdict.of_member);
+            verdict.ledger.merge(&of_member);
+            pools[self.plan.pool_of(judged.membership.slot)].merge(&of_member);
         }
         let GroupVerdict {
             ledger,
@@ -71,6 +80,9 @@ impl Shard {
             ..
         } = verdict;
         self.ledgers[index] = ledger;
+        for (mine, more) in self.pools.iter_mut().zip(&pools) {
+            mine.merge(more);
+        }
         for (slot, stream, seq) in forbidden {
             self.forbidden_incident(slot, stream, seq);
         }
@@ -81,7 +93,7 @@ impl Shard {
         for ((stream, to), unreached) in streams.zip(targets).zip(unreached) {
             stream.horizon = *to;
             for (first, last) in unreached {
-                push_range(&mut stream.unreached, first, last);
+                stream.note_unreached(first, last);
             }
         }
     }
@@ -112,7 +124,7 @@ impl GroupVerdict<'_> {
         for (at, stream) in group.streams.iter().enumerate() {
             let to = self.targets[at];
             if judged.spared(stream) {
-                self.ledger.no_echo += u64::from(to - stream.horizon);
+                self.of_member.no_echo += u64::from(to - stream.horizon);
                 continue;
             }
             // At most 2^24 streams.
@@ -126,7 +138,7 @@ impl GroupVerdict<'_> {
                 judged,
                 view: &judged.view(key, stream, &marks),
                 key,
-                ledger: &mut self.ledger,
+                ledger: &mut self.of_member,
                 forbidden: &mut self.forbidden,
                 suspects: self.suspects.as_deref_mut(),
                 kept: SmallVec::new(),
@@ -285,7 +297,10 @@ impl PairVerdict<'_, '_> {
                     kind,
                     epoch: mark.map_or(0, |mark| mark.epoch),
                     recovery,
-                    overtaken: base.map(|hole| (hole.at, hole.before_id)),
+                    overtaken: base
+                        .filter(|hole| hole.witness.is_some())
+                        .map(|hole| (hole.at, hole.before_id)),
+                    stalled: false,
                 });
             }
             if until >= rest.last {
@@ -320,12 +335,23 @@ impl PairVerdict<'_, '_> {
     }
 }
 
-fn ranges(first: u32, last: u32) -> Vec<(u32, u32)> {
-    if first <= last {
-        vec![(first, last)]
-    } else {
-        Vec::new()
+/// What of a stream was acked, from its horizon up to `to`: only that can be a lie.
+fn acked_ranges(stream: &Stream, to: u32) -> Vec<(u32, u32)> {
+    let mut at = stream.horizon + 1;
+    let mut out = Vec::new();
+    for exception in stream.exceptions_in(at, to) {
+        if exception.fate == Fate::Ok {
+            continue;
+        }
+        if at < exception.first {
+            out.push((at, exception.first - 1));
+        }
+        at = at.max(exception.last + 1);
     }
+    if at <= to {
+        out.push((at, to));
+    }
+    out
 }
 
 fn push_range(ranges: &mut Vec<(u32, u32)>, first: u32, last: u32) {

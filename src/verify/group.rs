@@ -17,10 +17,13 @@ use crate::base::{Slot, Time};
 /// A membership must be visible on every node this long after its ack; until then a loss
 /// before the first delivery is a loss at join (D2), later it is a plain loss (D1).
 pub(super) const MEMBERSHIP_GRACE: Duration = Duration::from_secs(10);
-/// How often a stream's `settled` is remembered with its time.
-const HISTORY_STEP: Duration = Duration::from_secs(1);
-/// How many of those are remembered.
-const HISTORY_KEPT: usize = 96;
+/// How often the `settled` of a source's streams is remembered with its time.
+const SAMPLE_STEP: Duration = Duration::from_secs(1);
+/// How many of those are remembered: a little more than what is folded late.
+const SAMPLES_KEPT: usize = 66;
+/// Ranges remembered per stream that no receiver of this shard got. A lie of an ack that lies
+/// further back is counted as losses instead.
+pub(super) const UNREACHED_MAX: usize = 64;
 /// No source has spoken for the stream yet.
 const NO_SOURCE: u16 = u16::MAX;
 
@@ -31,6 +34,8 @@ pub(super) struct Group {
     by_publisher: FxHashMap<u32, u32>,
     /// Memberships of this shard's receivers.
     pub(super) members: Vec<u32>,
+    /// Messages sent to the group, as far as facts told.
+    pub(super) sent: u64,
     sources: Vec<SourceView>,
     /// Times whose first checkpoint at or after must be kept.
     afters: BTreeSet<Time>,
@@ -54,7 +59,8 @@ pub(super) struct Stream {
     pub(super) horizon: u32,
     /// Ranges up to the horizon that no receiver of this shard got.
     pub(super) unreached: Vec<(u32, u32)>,
-    history: VecDeque<(Time, u32)>,
+    /// `settled` at the last samples of its source.
+    history: VecDeque<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +69,8 @@ struct SourceView {
     /// Streams of this source, in the order in which it first named them.
     streams: Vec<u32>,
     checkpoints: Vec<Checkpoint>,
+    /// When the streams were sampled last, oldest first.
+    samples: VecDeque<Time>,
 }
 
 /// Where the streams of one source stood at one time: (invoked, settled) each.
@@ -115,11 +123,15 @@ impl Stream {
         (epoch, last)
     }
 
-    /// The `settled` of `age` ago, or of a little before.
-    pub(super) fn settled_before(&self, now: Time, age: Duration) -> u32 {
-        let before = now.saturating_sub(age);
-        let after = self.history.partition_point(|(at, _)| *at <= before);
-        after.checked_sub(1).map_or(0, |at| self.history[at].1)
+    /// Notes that no receiver judged so far has `first ..= last`.
+    pub(super) fn note_unreached(&mut self, first: u32, last: u32) {
+        match self.unreached.last_mut() {
+            Some(range) if range.1 + 1 == first => range.1 = last,
+            _ => self.unreached.push((first, last)),
+        }
+        if self.unreached.len() > UNREACHED_MAX {
+            self.unreached.remove(0);
+        }
     }
 
     /// Forgets what only concerns seqs up to the horizon.
@@ -183,9 +195,10 @@ impl Group {
             self.keep(source);
         }
         for facts in facts {
-            self.apply_stream(source, at, facts);
+            self.apply_stream(source, facts);
         }
         self.sources[source].last_at = Some(at);
+        self.sample(source, at);
         let needed = match before {
             Some(before) => self
                 .afters
@@ -203,7 +216,7 @@ impl Group {
         }
     }
 
-    fn apply_stream(&mut self, source: usize, at: Time, facts: &StreamFacts) {
+    fn apply_stream(&mut self, source: usize, facts: &StreamFacts) {
         let index = self.stream_of(facts.stream.publisher);
         let stream = &mut self.streams[index as usize];
         if stream.source == NO_SOURCE {
@@ -212,20 +225,58 @@ impl Group {
             stream.local = self.sources[source].streams.len() as u32;
             self.sources[source].streams.push(index);
         }
+        self.sent += u64::from(facts.invoked.saturating_sub(stream.invoked));
         stream.invoked = stream.invoked.max(facts.invoked);
         stream.settled = stream.settled.max(facts.settled);
         stream.exceptions.extend_from_slice(&facts.exceptions);
         stream.epochs.extend_from_slice(&facts.epochs);
-        if stream
-            .history
+    }
+
+    /// Remembers where the streams of a source stand, once a second.
+    fn sample(&mut self, source: usize, at: Time) {
+        let view = &mut self.sources[source];
+        let due = view
+            .samples
             .back()
-            .is_none_or(|(last, _)| *last + HISTORY_STEP <= at)
-        {
-            stream.history.push_back((at, stream.settled));
-            if stream.history.len() > HISTORY_KEPT {
+            .is_none_or(|last| *last + SAMPLE_STEP <= at);
+        if view.streams.is_empty() || !due {
+            return;
+        }
+        view.samples.push_back(at);
+        if view.samples.len() > SAMPLES_KEPT {
+            view.samples.pop_front();
+        }
+        for index in &view.streams {
+            let stream = &mut self.streams[*index as usize];
+            stream.history.push_back(stream.settled);
+            if stream.history.len() > view.samples.len() {
                 stream.history.pop_front();
             }
         }
+    }
+
+    /// The `settled` of `age` ago, or of a little before.
+    pub(super) fn settled_before(&self, stream: &Stream, now: Time, age: Duration) -> u32 {
+        let Some(source) = self.source_of(stream) else {
+            return 0;
+        };
+        let samples = &self.sources[source].samples;
+        let before = now.saturating_sub(age);
+        let upto = samples.partition_point(|at| *at <= before);
+        // A stream that began later has fewer samples than its source.
+        upto.checked_sub(samples.len() - stream.history.len() + 1)
+            .and_then(|at| stream.history.get(at).copied())
+            .unwrap_or(0)
+    }
+
+    /// The first sample at which `seq` was settled; the last word of the source when it was
+    /// settled after the last sample. A sample may come a second late, and what is older
+    /// than the samples kept gets the oldest of them.
+    pub(super) fn settled_at(&self, stream: &Stream, seq: u32) -> Option<Time> {
+        let view = &self.sources[self.source_of(stream)?];
+        let at = stream.history.partition_point(|settled| *settled < seq);
+        let began = view.samples.len() - stream.history.len();
+        view.samples.get(began + at).copied().or(view.last_at)
     }
 
     /// Keeps the present state of `source` as a checkpoint of its last facts.
@@ -263,6 +314,11 @@ impl Group {
             let older = source.checkpoints.partition_point(|c| c.at <= oldest);
             source.checkpoints.drain(..older.saturating_sub(1));
         }
+    }
+
+    /// Whether a source has told anything of its publishers.
+    pub(super) fn has_spoken(&self, source: usize) -> bool {
+        self.sources[source].last_at.is_some()
     }
 
     pub(super) fn source_count(&self) -> usize {
@@ -309,11 +365,14 @@ impl Group {
             .map(|stream| {
                 size_of::<Stream>()
                     + stream.exceptions.len() * size_of::<Exception>()
-                    + stream.history.len() * 16
+                    + stream.epochs.len() * 8
+                    + stream.history.len() * 4
                     + stream.unreached.len() * 8
             })
             .sum();
-        (checkpoints + streams + self.members.len() * 4 + self.afters.len() * 16) as u64
+        let samples: usize = self.sources.iter().map(|s| s.samples.len() * 8).sum();
+        let asked = (self.afters.len() + self.befores.len()) * 16;
+        (checkpoints + streams + samples + self.members.len() * 4 + asked) as u64
     }
 }
 

@@ -20,7 +20,9 @@ pub(super) fn rule(kind: Violation) -> &'static str {
         Violation::LostAtLeave => {
             "D3: what was acked before the leave was sent is delivered (reference: fan-out is queued before the ack)"
         }
-        Violation::LostOverflow => "client-spec 3.2.2: a session holds 1000 messages or 16 MB",
+        Violation::LostOverflow => {
+            "R1, F6: a session with more than 1000 messages or 16 MB unacked must end, not go on without some of them (client-spec 3.2.2)"
+        }
         Violation::Duplicated => {
             "D4: one execution, one delivery (how-to \"reliable clients\"; client-spec 3.1)"
         }
@@ -118,6 +120,7 @@ impl Incidents {
                 publisher: subject.stream.map(|stream| stream.publisher.0),
                 group,
                 seq: subject.seq,
+                connections: Vec::new(),
                 evidence,
             },
         });

@@ -54,7 +54,8 @@ kinds! {
         LostAtJoin => "lost_at_join",
         /// Acked before the receiver left, and not delivered.
         LostAtLeave => "lost_at_leave",
-        /// Lost with a session that the hub gave up for its queue.
+        /// Lost by a recovery of a session whose queue must have been over its limit: the hub
+        /// dropped messages where it had to end the session.
         LostOverflow => "lost_overflow",
         /// One execution, two deliveries to one receiver.
         Duplicated => "duplicated",
@@ -92,7 +93,8 @@ kinds! {
         AckUnsolicited => "ack_unsolicited",
         /// A confirmed recovery that lost, repeated, forgot or renumbered something.
         RecoveryBroken => "recovery_broken",
-        /// Still owed when the drain ended, though everything had healed.
+        /// A connection that is up, silent, and still owed messages when the drain ended,
+        /// though everything had healed. Counted per connection.
         Stalled => "stalled",
     }
 }

@@ -82,7 +82,21 @@ impl Ledger {
             violated += self.get(Bucket::LostAtJoin) + self.get(Bucket::LostAtLeave);
         }
         let unverified = self.get(Bucket::Unverified);
+        let mut unknown = self.get(Bucket::LostUnreliableConnected);
+        if promise == Promise::Published {
+            unknown += self.get(Bucket::LostAtJoin) + self.get(Bucket::LostAtLeave);
+        }
+        let mut permitted = Tally::default();
+        self.permitted(&mut permitted);
         Delivery {
+            lost: violated,
+            permitted: permitted.total(),
+            unknown,
+            outside: self.get(Bucket::NotMember)
+                + self.get(Bucket::Untracked)
+                + self.faulted_not_owed
+                + self.no_echo,
+            addressed: self.total(),
             expected: delivered + violated + unverified,
             delivered,
             verified: delivered + violated,

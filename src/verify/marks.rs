@@ -34,6 +34,7 @@ impl Membership {
                 ordinal: window.ordinal,
                 epoch: window.epoch,
                 passed: window.passed,
+                closed: window.closed,
                 // A leave that was never answered ends the duty all the same.
                 end: window
                     .ended
@@ -60,6 +61,7 @@ struct ResolvedWindow<'g> {
     ordinal: u32,
     epoch: u16,
     passed: bool,
+    closed: bool,
     end: Option<WindowEnd>,
     sources: SmallVec<[Snapshots<'g>; 2]>,
 }
@@ -95,6 +97,15 @@ impl<'g> Snapshots<'g> {
 }
 
 impl Resolved<'_> {
+    /// Whether every source has spoken since the membership of a window must have been
+    /// visible everywhere: what comes of streams not yet begun is owed from the first on.
+    pub(super) fn is_visible(&self, window: usize) -> bool {
+        let sources = self.windows[window].sources.iter().enumerate();
+        sources
+            .filter(|(source, _)| self.group.has_spoken(*source))
+            .all(|(_, s)| !matches!(s.visible, Snapshot::None))
+    }
+
     /// The windows in sequence numbers of `stream`.
     pub(super) fn marks(&self, stream: &Stream, out: &mut SmallVec<[Mark; 4]>) {
         out.clear();
@@ -119,7 +130,10 @@ impl Resolved<'_> {
                     false => after(at(found.map(|s| s.visible))),
                 },
                 ceiling: at(found.map(|s| s.leave_invoked)).map_or(0, |v| v.1),
-                may_to: at(found.map(|s| s.ended)).map_or(u32::MAX, |v| v.0),
+                may_to: match window.closed {
+                    true => 0,
+                    false => at(found.map(|s| s.ended)).map_or(u32::MAX, |v| v.0),
+                },
                 end: window.end,
             });
         }

@@ -56,6 +56,8 @@ pub(super) struct Window {
     pub(super) ended: Option<(Time, WindowEnd)>,
     /// It alone rules everything that is not folded yet: its floors are behind.
     pub(super) passed: bool,
+    /// Left, and everything that it could receive is folded: it rules nothing any more.
+    pub(super) closed: bool,
 }
 
 impl Window {
@@ -72,6 +74,8 @@ pub(super) struct Membership {
     pub(super) group: GroupId,
     pub(super) windows: SmallVec<[Window; 1]>,
     next_ordinal: u32,
+    /// The connection of the last window, which may be forgotten.
+    last_epoch: Option<u16>,
     /// The windows seen so far are on more than one connection.
     pub(super) reconnected: bool,
     /// A message that was sent after the connection's last recovery came.
@@ -95,6 +99,7 @@ impl Membership {
             group,
             windows: SmallVec::new(),
             next_ordinal: 0,
+            last_epoch: None,
             reconnected: false,
             heard_since_recovery: true,
             next: Vec::new(),
@@ -107,11 +112,8 @@ impl Membership {
 
     /// Begins a window; what was seen in the one before does not count in it.
     pub(super) fn open(&mut self, epoch: u16, now: Time) {
-        if let Some(last) = self.windows.last()
-            && last.epoch != epoch
-        {
-            self.reconnected = true;
-        }
+        self.reconnected |= self.last_epoch.is_some_and(|last| last != epoch);
+        self.last_epoch = Some(epoch);
         self.windows.push(Window {
             ordinal: self.next_ordinal,
             epoch,
@@ -121,6 +123,7 @@ impl Membership {
             leave_invoked: None,
             ended: None,
             passed: false,
+            closed: false,
         });
         self.next_ordinal = self.next_ordinal.saturating_add(1);
         self.seen.fill(0);
@@ -179,14 +182,32 @@ impl Membership {
         }
     }
 
+    /// Forgets of the windows those that are `over`, by their places: everything that they
+    /// could receive is folded. One whose join was never acked leaves no trace; one
+    /// that was left says only that nothing is owed any more.
+    pub(super) fn close_windows(&mut self, over: &[bool]) {
+        let mut over = over.iter().copied().chain(std::iter::repeat(false));
+        self.windows.retain(|window| {
+            let over = over.next() == Some(true);
+            window.closed |=
+                over && window.passed && matches!(window.ended, Some((_, WindowEnd::Left)));
+            !(over && window.ended.is_some() && window.joined.is_none() && !window.passed)
+        });
+    }
+
     /// The earliest time that is still looked up.
     pub(super) fn needs_from(&self) -> Time {
         match self.windows.first() {
             None => Time::MAX,
             Some(window) if !window.passed => window.join_invoked,
             Some(window) => {
-                let end = window.ended.map(|(at, _)| at);
-                let own = window.leave_invoked.or(end).unwrap_or(Time::MAX);
+                // After any other end the rule is the same for whatever comes.
+                let own = match (window.ended, window.leave_invoked) {
+                    _ if window.closed => Time::MAX,
+                    (Some((at, WindowEnd::Left)), left) => left.unwrap_or(at),
+                    (None, Some(left)) => left,
+                    _ => Time::MAX,
+                };
                 let next = self.windows.get(1).map_or(Time::MAX, |w| w.join_invoked);
                 own.min(next)
             }

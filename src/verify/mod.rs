@@ -28,6 +28,7 @@ mod membership;
 mod outbox;
 pub mod outcome;
 mod pairs;
+mod pins;
 mod placing;
 mod plan;
 mod receiving;
@@ -36,11 +37,14 @@ mod sending;
 mod settle;
 mod shard;
 mod spoilt;
+mod stall;
 
 pub use conclude::conclude;
 pub use events::{Answer, ConnectionEnd, FrameVerdict, LossCause, Outcome, Progress};
 pub use facts::{Causes, Exception, Facts, Fate, StreamFacts};
 pub use kinds::{Permitted, Tally, Unknown, Violation};
-pub use outcome::{Delivery, Incident, ShardOutcome, Verification, VerifierFacts};
+pub use outcome::{
+    Delivery, GroupBooks, Incident, Sent, ShardOutcome, Verification, VerifierFacts,
+};
 pub use plan::{Mode, Plan, Promise, SlotPlan};
 pub use shard::{HOLES_MAX, Shard};

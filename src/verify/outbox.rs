@@ -10,11 +10,14 @@ use rustc_hash::FxHashMap;
 use super::events::{Answer, Outcome};
 use super::facts::{Facts, StreamFacts};
 use super::membership::SEQ_MAX;
+use super::outcome::Sent;
 use super::recorder::{PublishRecord, PublisherTrace};
 use super::sending::{Open, OutStream};
-use crate::base::{AckId, Time};
+use crate::base::{AckId, Slot, Time};
 use crate::payload::{Identity, StreamId};
 
+/// Connections of a publisher whose ids are remembered.
+const CONNECTIONS_NAMED: usize = 4;
 /// How far back an answer is matched to the recorder's publishes.
 const ANSWER_SEARCH: usize = 32;
 
@@ -30,6 +33,8 @@ pub(super) struct Outbox {
     /// What the client told that cannot be: the harness contradicts itself.
     pub(super) mismatches: Mismatches,
     pub(super) totals: PublishTotals,
+    /// By group id.
+    sent: Vec<Sent>,
 }
 
 /// Contradictions within the harness, counted, with the first one's text.
@@ -61,6 +66,19 @@ pub(super) struct PublishTotals {
 }
 
 impl Outbox {
+    /// Nothing sent yet to any of `groups` groups.
+    pub(super) fn new(groups: usize) -> Self {
+        Outbox {
+            sent: vec![Sent::default(); groups],
+            ..Outbox::default()
+        }
+    }
+
+    /// What was sent, by group.
+    pub(super) fn take_sent(&mut self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent)
+    }
+
     pub(super) fn transmitted(&mut self, identity: &Identity, ack_id: Option<AckId>, now: Time) {
         let id = identity.stream();
         let index = self.stream_index(id);
@@ -74,6 +92,10 @@ impl Outbox {
                 return;
             }
             self.totals.invoked += 1;
+            if let Some(sent) = self.sent.get_mut(id.group.index()) {
+                sent.attempted += 1;
+                sent.outstanding += 1;
+            }
             stream.invoked = seq;
             stream.open.push_back(Open::default());
             if stream.epoch != Some(identity.epoch) {
@@ -180,6 +202,15 @@ impl Outbox {
         match stream.open_mut(seq) {
             Some(open) if open.outcome.is_none() => {
                 open.outcome = Some(outcome);
+                if let Some(sent) = self.sent.get_mut(id.group.index()) {
+                    sent.outstanding -= 1;
+                    match outcome {
+                        Outcome::Ok => sent.acked += 1,
+                        Outcome::Failed => sent.failed += 1,
+                        Outcome::Unknown => sent.unknown += 1,
+                        Outcome::FireAndForget => sent.unacked += 1,
+                    }
+                }
                 if outcome == Outcome::Ok
                     && !(open.success || open.repeated || open.false_duplicate)
                 {
@@ -239,6 +270,7 @@ impl Outbox {
             serial: self.serial,
             at: now,
             saw_error: self.saw_error,
+            pins: Vec::new(),
             streams,
         })
     }
@@ -272,8 +304,38 @@ impl Outbox {
 
     pub(super) fn bytes(&self) -> u64 {
         let recorders = self.publishers.len() * size_of::<PublishRecord>();
-        let streams = self.streams.len() * (size_of::<OutStream>() + 8 * size_of::<Open>());
+        let open: usize = self.streams.iter().map(|s| s.open.capacity()).sum();
+        let streams = self.streams.len() * size_of::<OutStream>() + open * size_of::<Open>();
         (streams + recorders * super::recorder::PUBLISHES_KEPT) as u64
+    }
+
+    /// What is recorded of the transmissions of one message.
+    pub(super) fn recorded(&self, id: StreamId, seq: u32) -> Vec<PublishRecord> {
+        let trace = self.publishers.get(&id.publisher.0);
+        trace.map_or(Vec::new(), |trace| {
+            trace.of(id, seq).into_iter().copied().collect()
+        })
+    }
+
+    /// Whether a publisher's connection of that ordinal has no name here yet.
+    pub(super) fn is_new_connection(&self, publisher: Slot, epoch: u16) -> bool {
+        let trace = self.publishers.get(&publisher.0);
+        trace.is_some_and(|trace| {
+            trace
+                .connections
+                .last()
+                .is_none_or(|(last, _)| *last != epoch)
+        })
+    }
+
+    /// Names a publisher's connection, for its incidents.
+    pub(super) fn name_connection(&mut self, publisher: Slot, epoch: u16, id: Box<str>) {
+        if let Some(trace) = self.publishers.get_mut(&publisher.0) {
+            if trace.connections.len() >= CONNECTIONS_NAMED {
+                trace.connections.remove(0);
+            }
+            trace.connections.push((epoch, id));
+        }
     }
 
     fn stream_index(&mut self, id: StreamId) -> u32 {

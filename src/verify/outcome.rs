@@ -3,18 +3,19 @@
 use std::ops::Range;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::incident::Kept;
 use super::kinds::{Permitted, Tally, Unknown, Violation};
 use super::ledger::{Exercised, Ledger};
 use super::outbox::PublishTotals;
-use super::recorder::PublisherTrace;
+use super::recorder::{PublishRecord, PublisherTrace};
 use crate::base::Time;
 use crate::payload::StreamId;
 
 /// The delivery ledger, in (message, receiver) pairs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Delivery {
     /// Pairs owed.
     pub expected: u64,
@@ -28,6 +29,19 @@ pub struct Delivery {
     pub not_owed: u64,
     /// Pairs at a membership edge: owed or not cannot be said.
     pub edge: u64,
+    /// Pairs owed that did not arrive whole: violations.
+    pub lost: u64,
+    /// Pairs that did not arrive, permitted for a reason of `permitted`; those at an edge
+    /// are among them.
+    pub permitted: u64,
+    /// Pairs that did not arrive, and cannot be laid to anyone under the promise.
+    pub unknown: u64,
+    /// Pairs of receivers that were no members then, or asked to be spared, or are not
+    /// tracked though nothing surely owed them.
+    pub outside: u64,
+    /// Every message sent, for each that ever was to be a member of its group, counted
+    /// from the publishers' side alone.
+    pub addressed: u64,
 }
 
 impl Delivery {
@@ -39,14 +53,71 @@ impl Delivery {
         self.unverified += other.unverified;
         self.not_owed += other.not_owed;
         self.edge += other.edge;
+        self.lost += other.lost;
+        self.permitted += other.permitted;
+        self.unknown += other.unknown;
+        self.outside += other.outside;
+        self.addressed += other.addressed;
     }
+
+    /// Whether every pair is under exactly one verdict: `expected = delivered + lost +
+    /// unverified`, `addressed = expected + not_owed + permitted + unknown + outside`.
+    pub fn balances(&self) -> bool {
+        self.expected == self.delivered + self.lost + self.unverified
+            && self.verified + self.unverified == self.expected
+            && self.addressed
+                == self.expected + self.not_owed + self.permitted + self.unknown + self.outside
+    }
+}
+
+/// Messages written to a socket at least once, by outcome:
+/// `attempted = acked + failed + unknown + unacked + outstanding`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Sent {
+    /// Messages.
+    pub attempted: u64,
+    /// Answered with success, or `Duplicate` to a repetition.
+    pub acked: u64,
+    /// Definitely refused.
+    pub failed: u64,
+    /// Executed or not, nobody knows.
+    pub unknown: u64,
+    /// Sent without asking for an answer.
+    pub unacked: u64,
+    /// Without an outcome.
+    pub outstanding: u64,
+}
+
+impl Sent {
+    /// Adds another part.
+    pub fn merge(&mut self, other: &Sent) {
+        self.attempted += other.attempted;
+        self.acked += other.acked;
+        self.failed += other.failed;
+        self.unknown += other.unknown;
+        self.unacked += other.unacked;
+        self.outstanding += other.outstanding;
+    }
+}
+
+/// The books of one group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GroupBooks {
+    /// What was sent to it.
+    pub publish: Sent,
+    /// What its members got of it.
+    pub delivery: Delivery,
 }
 
 /// What the verifier says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct VerifierFacts {
-    /// `full`, `digest` or `counts`.
+    /// What was done: `full` or `counts`.
     pub mode: &'static str,
+    /// What the plan asked for: `full`, `digest` or `counts`.
+    pub asked: &'static str,
+    /// Whether only a sample of the pairs was judged. No mode does that.
+    pub sampled: bool,
     /// Pairs (receiver, stream) held.
     pub pairs: u64,
     /// Bytes held at the most, by the verifier's own accounting.
@@ -76,6 +147,8 @@ pub struct Incident {
     pub group: Option<String>,
     /// The message's number in its stream.
     pub seq: Option<u32>,
+    /// The receiver's connection, then those that the publisher sent the message on.
+    pub connections: Vec<String>,
     /// The evidence, line by line: connections, sequence ids, times, frames around it.
     pub evidence: Vec<String>,
 }
@@ -85,6 +158,10 @@ pub struct Incident {
 pub struct Verification {
     /// The ledger.
     pub delivery: Delivery,
+    /// The ledger by the receiver's pool.
+    pub pools: Vec<Delivery>,
+    /// The books by group id.
+    pub groups: Vec<GroupBooks>,
     /// Violations by kind.
     pub violations: Tally<Violation>,
     /// Permitted sightings by kind.
@@ -115,6 +192,8 @@ pub(super) struct Suspect {
     pub(super) recovery: Option<u16>,
     /// When the first later message of the stream came, and its sequence id.
     pub(super) overtaken: Option<(Time, u64)>,
+    /// Its connection fell silent with it: told as one stall, not as losses.
+    pub(super) stalled: bool,
 }
 
 impl Suspect {
@@ -127,7 +206,12 @@ impl Suspect {
 #[derive(Debug)]
 pub struct ShardOutcome {
     pub(super) slots: Range<u32>,
-    pub(super) ledger: Ledger,
+    /// By group id.
+    pub(super) ledgers: Vec<Ledger>,
+    /// By the receiver's pool.
+    pub(super) pools: Vec<Ledger>,
+    /// By group id.
+    pub(super) sent: Vec<Sent>,
     pub(super) suspects: Vec<Suspect>,
     /// By stream of a group with receivers here: what none of them got.
     pub(super) unreached: FxHashMap<StreamId, Vec<(u32, u32)>>,
@@ -140,9 +224,15 @@ pub struct ShardOutcome {
     pub(super) unknown: Tally<Unknown>,
     /// Recoveries found broken at once: (slot, epoch, transport).
     pub(super) broken: FxHashSet<(u32, u16, u16)>,
+    /// Recoveries of sessions whose queue must have been over the hub's limit.
+    pub(super) overfull: FxHashSet<(u32, u16, u16)>,
+    /// Sessions that ended for a full queue while the harness acked late.
+    pub(super) slow_overflows: u64,
     pub(super) exercised: Exercised,
     pub(super) incidents: Vec<Kept>,
     pub(super) traces: FxHashMap<u32, PublisherTrace>,
+    /// What publishers of this shard had recorded of messages when somebody asked.
+    pub(super) pinned: FxHashMap<(StreamId, u32), Vec<PublishRecord>>,
     pub(super) totals: PublishTotals,
     pub(super) pairs: u64,
     pub(super) bytes: u64,

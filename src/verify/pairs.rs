@@ -346,6 +346,10 @@ impl Pairs {
                 hole.proofs.insert(identity.epoch);
             }
             let newer = Witness::of(identity, arrival);
+            if hole.witness.is_none() {
+                // Kept as part of the tail until now.
+                (hole.at, hole.before_id) = (arrival.at, arrival.id);
+            }
             if hole.witness.is_none_or(|old| old.rank() < newer.rank()) {
                 hole.witness = Some(newer);
             }

@@ -46,7 +46,7 @@ impl Shard {
             Placed::Fill(order) => {
                 self.frames.fill += 1;
                 if identity.seq <= horizon {
-                    self.found_again(identity, stream);
+                    self.found_again(member, identity, stream);
                 }
                 self.judge_order(self.members[member as usize].slot, identity, order, arrival);
             }
@@ -68,8 +68,10 @@ impl Shard {
     }
 
     /// A message counted as open below the horizon has come after all.
-    fn found_again(&mut self, identity: &Identity, stream: u32) {
+    fn found_again(&mut self, member: u32, identity: &Identity, stream: u32) {
+        let pool = self.plan.pool_of(self.members[member as usize].slot);
         self.ledgers[identity.group.index()].add(Bucket::Delivered, 1);
+        self.pools[pool].add(Bucket::Delivered, 1);
         let stream = &mut self.groups[identity.group.index()].streams[stream as usize];
         let seq = identity.seq;
         if let Some(at) = stream

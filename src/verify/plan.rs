@@ -84,6 +84,8 @@ pub struct Plan {
 /// What is planned for one slot.
 #[derive(Clone, Debug, Default)]
 pub struct SlotPlan {
+    /// Its pool, for books by pool; pools are numbered from 0.
+    pub pool: u16,
     /// The user id that its token names; `None` when it names none.
     pub user_id: Option<Box<str>>,
     /// Its subprotocol numbers messages and recovers sessions.
@@ -122,6 +124,17 @@ impl Plan {
     /// Whether messages of this address come from the server, not from a group.
     pub(super) fn is_audience(&self, group: GroupId) -> bool {
         (self.groups.len()..self.addresses()).contains(&group.index())
+    }
+
+    /// How many pools there are.
+    pub(super) fn pools(&self) -> usize {
+        let pools = self.slots.iter().map(|slot| usize::from(slot.pool) + 1);
+        pools.max().unwrap_or(0)
+    }
+
+    /// The pool of a slot.
+    pub(super) fn pool_of(&self, slot: Slot) -> usize {
+        self.slot(slot).map_or(0, |slot| slot.pool.into())
     }
 
     /// Whether any slot publishes to somebody.

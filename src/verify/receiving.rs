@@ -3,6 +3,8 @@
 //! Stamps: what the client does is stamped before it is written, what the hub does after it
 //! was read. Read `connection` and `membership` for the states behind.
 
+use std::time::Duration;
+
 use super::connection::{Connection, Link, Recovery};
 use super::events::{ConnectionEnd, LossCause};
 use super::group::MEMBERSHIP_GRACE;
@@ -14,7 +16,12 @@ use super::shard::Shard;
 use crate::base::{GroupId, SequenceId, Slot, Time};
 
 /// A recovery counts as refused early when our last frame was read less than this before.
-const REFUSED_EARLY: std::time::Duration = std::time::Duration::from_secs(25);
+const REFUSED_EARLY: Duration = Duration::from_secs(25);
+/// A queue that overflowed while our sequence ack was this late is our own doing.
+const ACKS_LATE: Duration = Duration::from_secs(1);
+/// Recoveries remembered whose queue must have been over the hub's limit; losses laid to
+/// more of them count as broken recoveries.
+const OVERFULL_MAX: usize = 65_536;
 
 impl Shard {
     /// The `connected` frame of a *new* connection of `slot`, its `epoch`-th (from 0).
@@ -160,7 +167,11 @@ impl Shard {
         receiver
             .control
             .push((now, Control::TransportLost(cause, code)));
+        let sent = receiver.sent_to(&self.groups);
         if let Some(conn) = &mut receiver.conn {
+            if conn.link == Link::Up {
+                conn.sent_before = sent;
+            }
             conn.lost(code, now);
         }
         for (group, _) in &self.receivers[index].members {
@@ -178,7 +189,11 @@ impl Shard {
         receiver
             .control
             .push((now, Control::RecoveryOpened(transport)));
+        let sent = receiver.sent_to(&self.groups);
         if let Some(conn) = &mut receiver.conn {
+            if conn.link == Link::Up {
+                conn.sent_before = sent;
+            }
             conn.opened(transport, now);
         }
         // For the case that the loss itself was not told.
@@ -279,9 +294,17 @@ impl Shard {
 
     pub(super) fn confirm(&mut self, index: usize, now: Time) {
         let receiver = &mut self.receivers[index];
+        let sent = receiver.sent_to(&self.groups);
         let Some(conn) = receiver.conn.as_mut().filter(|c| c.link == Link::Opened) else {
             return;
         };
+        let away = sent.saturating_sub(conn.sent_before);
+        let (held, overfull) = conn.holding(away);
+        if overfull && self.overfull.len() < OVERFULL_MAX {
+            // Slots of the shard are slots of the plan, by construction of the ranges.
+            let slot = self.slots.start + index as u32;
+            self.overfull.insert((slot, conn.epoch, conn.transport));
+        }
         conn.link = Link::Up;
         conn.heard = now;
         conn.refused = None;
@@ -290,6 +313,7 @@ impl Shard {
             transport: conn.transport,
             lost_at: conn.lost_at,
             confirmed_at: now,
+            held,
         });
         let transport = conn.transport;
         receiver
@@ -317,6 +341,8 @@ impl Shard {
         let how = if !reliable {
             WindowEnd::Unreliable
         } else if by_hub && overflowing {
+            let planned = self.plan.slots[slot.index()].withholds_acks;
+            self.slow_overflows += u64::from(!planned && conn.ack_lag > ACKS_LATE);
             WindowEnd::Overflow
         } else {
             WindowEnd::Gap

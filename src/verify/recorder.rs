@@ -11,8 +11,8 @@ use crate::payload::{Cause, Identity};
 pub(super) const FRAMES_KEPT: usize = 128;
 /// Control events kept per receiver.
 pub(super) const CONTROL_KEPT: usize = 64;
-/// Publishes kept per publisher.
-pub(super) const PUBLISHES_KEPT: usize = 64;
+/// Publishes kept per publisher (10 KB).
+pub(super) const PUBLISHES_KEPT: usize = 128;
 
 /// The last `cap` items.
 #[derive(Clone, Debug)]
@@ -194,6 +194,8 @@ impl fmt::Display for PublishRecord {
 pub(super) struct PublisherTrace {
     pub(super) slot: Slot,
     pub(super) publishes: Ring<PublishRecord>,
+    /// (ordinal, id) of its last connections.
+    pub(super) connections: Vec<(u16, Box<str>)>,
 }
 
 impl PublisherTrace {
@@ -201,6 +203,7 @@ impl PublisherTrace {
         PublisherTrace {
             slot,
             publishes: Ring::new(PUBLISHES_KEPT),
+            connections: Vec::new(),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::group::Group;
-use super::judge::Bucket;
+use super::group::{Group, Stream};
+use super::judge::{Bucket, Piece};
 use super::judged::Judged;
 use super::marks::Mark;
 use super::membership::Membership;
@@ -20,8 +20,9 @@ use crate::base::Time;
 const FOLD_AFTER: Duration = Duration::from_secs(60);
 /// How often that is done.
 const FOLD_EVERY: Duration = Duration::from_secs(5);
-/// A recovery explains losses judged until this long after it.
-const RECOVERY_REMEMBERED: Duration = Duration::from_secs(180);
+/// A recovery explains losses judged until this long after it: what was sent while the
+/// receiver was away is settled within a minute and folded a minute after that.
+const RECOVERY_REMEMBERED: Duration = Duration::from_secs(130);
 /// Recorders shrink to this under memory pressure.
 const RECORDER_UNDER_PRESSURE: usize = 8;
 
@@ -36,7 +37,10 @@ impl Shard {
             let targets: Vec<u32> = self.groups[index]
                 .streams
                 .iter()
-                .map(|stream| stream.settled_before(now, FOLD_AFTER).max(stream.horizon))
+                .map(|stream| {
+                    let old = self.groups[index].settled_before(stream, now, FOLD_AFTER);
+                    old.max(stream.horizon)
+                })
                 .collect();
             let moves = self.groups[index]
                 .streams
@@ -76,14 +80,17 @@ impl Shard {
         let mut passed = Vec::new();
         for member in &group.members {
             let membership = &self.members[*member as usize];
-            if !kept.contains(member)
-                && let Some(at) = passed_windows(membership, group)
-            {
-                passed.push((*member, at));
+            if !kept.contains(member) {
+                let at = passed_windows(membership, group);
+                passed.push((*member, at, windows_over(membership, group)));
             }
         }
-        for (member, at) in passed {
-            self.members[member as usize].drop_windows(at);
+        for (member, at, over) in passed {
+            let membership = &mut self.members[member as usize];
+            if let Some(at) = at {
+                membership.drop_windows(at);
+            }
+            membership.close_windows(&over[at.unwrap_or(0)..]);
         }
         let group = &self.groups[index];
         for member in &group.members {
@@ -114,11 +121,23 @@ impl Shard {
     /// come, because the membership is open; and those
     /// of them settled for longer than `late_after`.
     pub(super) fn owed_now(&self, now: Time) -> (u64, u64) {
+        let (mut missing, mut overdue) = (0, 0);
+        self.each_owed(now, &mut |_, _, piece, old| {
+            missing += piece.len();
+            overdue += u64::from((old.min(piece.last) + 1).saturating_sub(piece.first));
+        });
+        self.pins.overdue.set(overdue);
+        (missing, overdue)
+    }
+
+    /// Calls `sink` with each piece that would count as lost now and may still come: its
+    /// pair, its stream, and the highest seq of the stream settled so long ago that it is
+    /// overdue.
+    pub(super) fn each_owed(&self, now: Time, sink: &mut impl FnMut(PairKey, &Stream, Piece, u32)) {
         if self.plan.mode == Mode::Counts {
-            return (0, 0);
+            return;
         }
         let age = self.plan.late_after.max(Duration::from_secs(1));
-        let (mut missing, mut overdue) = (0, 0);
         let mut marks = SmallVec::new();
         for group in &self.groups {
             for member in &group.members {
@@ -129,8 +148,9 @@ impl Shard {
                         continue;
                     }
                     judged.resolved.marks(stream, &mut marks);
-                    let view = judged.view(PairKey::new(*member, at as u32), stream, &marks);
-                    let old = stream.settled_before(now, age);
+                    let key = PairKey::new(*member, at as u32);
+                    let view = judged.view(key, stream, &marks);
+                    let old = group.settled_before(stream, now, age);
                     let open = view.holes.first().map_or(next, |hole| hole.first);
                     // What is folded is no longer waited for, unless it is kept as a hole.
                     let from = if holes {
@@ -143,15 +163,12 @@ impl Shard {
                             || (piece.bucket == Bucket::Unverified
                                 && piece.first < view.blind_from);
                         if open {
-                            missing += piece.len();
-                            overdue +=
-                                u64::from((old.min(piece.last) + 1).saturating_sub(piece.first));
+                            sink(key, stream, piece, old);
                         }
                     });
                 }
             }
         }
-        (missing, overdue)
     }
 
     /// Bytes held, by own accounting.
@@ -160,7 +177,13 @@ impl Shard {
         let members: u64 = self.members.iter().map(Membership::bytes).sum();
         let receivers: u64 = self.receivers.iter().map(|r| r.bytes()).sum();
         let open = (self.candidates.len() * 112 + self.waiting.len() * 96) as u64;
-        groups + members + receivers + open + self.pairs.bytes() + self.outbox.bytes()
+        groups
+            + members
+            + receivers
+            + open
+            + self.pairs.bytes()
+            + self.outbox.bytes()
+            + self.pins.bytes()
     }
 
     /// Keeps within the budget: first the recorders shrink, then nothing new is tracked.
@@ -188,6 +211,11 @@ impl Shard {
 fn passed_windows(membership: &Membership, group: &Group) -> Option<usize> {
     let resolved = membership.resolve(group);
     let mut marks: SmallVec<[Mark; 4]> = SmallVec::new();
+    if group.streams.is_empty() {
+        return (0..membership.windows.len())
+            .rev()
+            .find(|at| membership.windows[*at].joined.is_some() && resolved.is_visible(*at));
+    }
     let mut newest = membership.windows.len();
     let mut known = false;
     for stream in &group.streams {
@@ -199,4 +227,22 @@ fn passed_windows(membership: &Membership, group: &Group) -> Option<usize> {
         known = true;
     }
     known.then_some(newest)
+}
+
+/// By window: whether it is over and everything that it could receive is folded.
+fn windows_over(membership: &Membership, group: &Group) -> SmallVec<[bool; 4]> {
+    let ended = membership.windows.iter().map(|w| w.ended.is_some());
+    let mut over: SmallVec<[bool; 4]> = ended.collect();
+    if !over.contains(&true) {
+        return over;
+    }
+    let resolved = membership.resolve(group);
+    let mut marks: SmallVec<[Mark; 4]> = SmallVec::new();
+    for stream in &group.streams {
+        resolved.marks(stream, &mut marks);
+        for (over, mark) in over.iter_mut().zip(&marks) {
+            *over &= mark.may_to <= stream.horizon;
+        }
+    }
+    over
 }

@@ -21,6 +21,7 @@ use super::ledger::{Exercised, FrameCounts, Ledger};
 use super::membership::Membership;
 use super::outbox::Outbox;
 use super::pairs::Pairs;
+use super::pins::Pins;
 use super::plan::Plan;
 use crate::base::{AckId, Slot, Time};
 use crate::payload::{Identity, StreamId};
@@ -38,6 +39,8 @@ pub struct Shard {
     pub(super) groups: Vec<Group>,
     /// Pairs by verdict, by group id.
     pub(super) ledgers: Vec<Ledger>,
+    /// The same by the receiver's pool.
+    pub(super) pools: Vec<Ledger>,
     sources: Vec<Source>,
     pub(super) outbox: Outbox,
     pub(super) pairs: Pairs,
@@ -55,8 +58,12 @@ pub struct Shard {
     pub(super) unknown: Tally<Unknown>,
     pub(super) exercised: Exercised,
     pub(super) incidents: Incidents,
+    pub(super) pins: Pins,
     /// Recoveries found broken: (slot, epoch, transport).
     pub(super) broken: FxHashSet<(u32, u16, u16)>,
+    /// Of the recoveries: those of a queue that must have been over the hub's limit.
+    pub(super) overfull: FxHashSet<(u32, u16, u16)>,
+    pub(super) slow_overflows: u64,
     /// Skipped sequence ids by connection.
     pub(super) gaps: FxHashMap<(u32, u16), Gap>,
     /// Spoilt frames that fitted no pair, by connection.
@@ -78,6 +85,8 @@ pub struct Shard {
 struct Source {
     slots: Range<u32>,
     serial: u64,
+    /// It has publishers; others only ask for evidence.
+    publishes: bool,
 }
 
 /// Skipped sequence ids of a connection.
@@ -106,8 +115,9 @@ impl Shard {
             members: Vec::new(),
             groups: (0..groups).map(|_| Group::default()).collect(),
             ledgers: vec![Ledger::default(); groups],
+            pools: vec![Ledger::default(); plan.pools()],
             sources: Vec::new(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(groups),
             pairs: Pairs::new(HOLES_MAX),
             candidates: Vec::new(),
             waiting: Vec::new(),
@@ -121,7 +131,10 @@ impl Shard {
             unknown: Tally::default(),
             exercised: Exercised::default(),
             incidents: Incidents::default(),
+            pins: Pins::default(),
             broken: FxHashSet::default(),
+            overfull: FxHashSet::default(),
+            slow_overflows: 0,
             gaps: FxHashMap::default(),
             bad: FxHashMap::default(),
             saw_error: false,
@@ -151,6 +164,14 @@ impl Shard {
     /// A publish is about to be written; once per writing, first or repeated.
     pub fn transmitted(&mut self, identity: &Identity, ack_id: Option<AckId>, now: Time) {
         self.outbox.transmitted(identity, ack_id, now);
+        let publisher = identity.publisher;
+        if self.outbox.is_new_connection(publisher, identity.epoch)
+            && let Some(index) = self.local(publisher)
+            && let Some(conn) = &self.receivers[index].conn
+        {
+            let id = conn.id.clone();
+            self.outbox.name_connection(publisher, identity.epoch, id);
+        }
     }
 
     /// An answer to a publish whose outcome is open.
@@ -210,7 +231,9 @@ impl Shard {
                 .slot(Slot(slot))
                 .is_some_and(|s| s.data_type.is_some())
         });
-        let facts = self.outbox.take(self.slots.clone(), planned, now)?;
+        let speaks = planned || self.pins.has_wanted();
+        let mut facts = self.outbox.take(self.slots.clone(), speaks, now)?;
+        facts.pins = self.pins.take_wanted();
         self.apply_facts(&facts);
         Some(facts)
     }
@@ -221,9 +244,15 @@ impl Shard {
         let source = match self.sources.iter().position(|s| s.slots == facts.source) {
             Some(at) => at,
             None => {
+                let publishes = |slot| {
+                    self.plan
+                        .slot(Slot(slot))
+                        .is_some_and(|s| s.data_type.is_some())
+                };
                 self.sources.push(Source {
                     slots: facts.source.clone(),
                     serial: 0,
+                    publishes: facts.source.clone().any(publishes),
                 });
                 self.sources.len() - 1
             }
@@ -239,6 +268,11 @@ impl Shard {
             });
         }
         known.serial = facts.serial;
+        let publishes = known.publishes || !facts.streams.is_empty();
+        self.keep_pinned(&facts.pins);
+        if !publishes {
+            return;
+        }
         self.saw_error |= facts.saw_error;
         let mut by_group: FxHashMap<usize, Vec<&super::facts::StreamFacts>> = FxHashMap::default();
         for stream in &facts.streams {
@@ -258,6 +292,7 @@ impl Shard {
     /// Call it at least once a second.
     pub fn tick(&mut self, now: Time) {
         self.resolve_candidates(false, now);
+        self.pin_overdue(now);
         self.fold_old(now);
         self.keep_budget();
     }

@@ -198,3 +198,38 @@ fn scale_multiplies_clients_and_keeps_at_least_one() {
         assert!(told.contains("is not a factor"), "{told}");
     }
 }
+
+#[test]
+fn a_load_made_shorter_by_a_flag_leaves_out_later_faults_and_says_so() {
+    // Whoever shortens a run wants to see it run, as with k6 and Artillery; a file that
+    // itself plans a fault after its end is wrong (broken/chaos-after-the-end.yaml).
+    let text = "seed: 7\nduration: 60s\npools:\n  a: {clients: 20}\n  b: {clients: 2, groups: {count: 1}, publish: {rate: 1/s, start: 30s}}\nchaos:\n  - {kind: reset, at: 40s, count: 3}\n  - {kind: drop, start: 2s, every: 4s, share: 20%}\n  - {kind: flap, start: 9s, every: 9s, until: 50s, count: 1}\n";
+    let short = Overrides {
+        duration: Some("8s".into()),
+        ..Overrides::default()
+    };
+    let whole = scenario::parse(text, "t.yaml", &Overrides::default(), &no_env).unwrap();
+    let cut = scenario::parse(text, "t.yaml", &short, &no_env).unwrap();
+    assert!(whole.notes.is_empty());
+    assert_eq!(
+        cut.notes,
+        [
+            "chaos.0 (reset from 40s on) is left out: the load is over before",
+            "chaos.2 (flap from 9s on) is left out: the load is over before",
+            "pool b publishes nothing: it would start at 30s, and the load is over before",
+        ]
+    );
+    // What is left is what it was: the same clients at the same times.
+    let hits = |scenario: &scenario::Scenario| -> Vec<_> {
+        let plan = hubstorm::chaos::plan(scenario).injections;
+        let drops = plan.into_iter().filter(|one| one.kind.name() == "drop");
+        drops.take(2).map(|one| (one.at, one.slots)).collect()
+    };
+    assert_eq!(hits(&whole), hits(&cut));
+    // And so is the file that the run writes.
+    let written = scenario::to_yaml(&cut);
+    assert!(written.contains("{kind: drop, stream: 1"), "{written}");
+    let again = scenario::parse(&written, "t.yaml", &Overrides::default(), &no_env);
+    let again = again.unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert_eq!(hits(&again), hits(&cut));
+}

@@ -5,4 +5,5 @@ mod life;
 mod lines;
 mod requests;
 mod rig;
+mod streams;
 mod ways_in;

@@ -261,3 +261,34 @@ async fn a_connection_leaves_from_the_source_address_asked_for() {
     let error = dialer.dial(wrong_family).await.unwrap_err().to_string();
     assert!(error.contains("no IPv6 address"), "{error}");
 }
+
+#[actix_rt::test]
+async fn a_dial_that_hangs_is_a_connection_whose_handshake_the_hub_waits_for_in_vain() {
+    use hubstorm::transport::Dialer;
+    use tokio::io::AsyncReadExt as _;
+    let server = Server::start().await;
+    let url: SecretString = server.url().into();
+    let hung = DialRequest {
+        timeout: Duration::from_millis(50),
+        ..request(&url)
+    };
+    let hub = async {
+        let mut stream = server.tcp().await;
+        let mut heard = Vec::new();
+        // Until the client gives up.
+        stream.read_to_end(&mut heard).await.unwrap();
+        heard
+    };
+    let (heard, ended) = tokio::join!(hub, Dialer::hang(hung));
+    assert_eq!(heard, b"GET /client");
+    assert!(matches!(ended, Err(DialError::Timeout(_))), "{ended:?}");
+    // A hub that has enough of it is not waited for.
+    let url: SecretString = server.url().into();
+    let long = DialRequest {
+        timeout: Duration::from_secs(600),
+        ..request(&url)
+    };
+    let hub = async { drop(server.tcp().await) };
+    let ((), ended) = tokio::join!(hub, Dialer::hang(long));
+    assert!(matches!(ended, Err(DialError::Io(_))), "{ended:?}");
+}

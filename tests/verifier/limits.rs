@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hubstorm::base::Slot;
+use hubstorm::base::{GroupId, Slot};
 use hubstorm::payload::{Padding, Template};
 use hubstorm::verify::{ConnectionEnd, Mode, Outcome, Promise, Verification, Violation};
 use hubstorm::wire::{Data, DataType};
@@ -312,4 +312,43 @@ fn the_receiver_need_not_be_in_the_publishers_shard() {
     let v = world.finish();
     Expect::default().of(&v);
     assert_eq!(v.delivery.expected, 6);
+}
+
+#[test]
+fn what_left_long_ago_and_groups_without_traffic_hold_no_memory() {
+    for (leaver, publisher) in [(Some(2), Some(0)), (None, None)] {
+        let mut world = World::joined(Promise::Reference);
+        if let Some(slot) = leaver {
+            world.leave(slot, G);
+            world.wait(Duration::from_secs(1));
+        }
+        let mut early = 0;
+        for round in 0..400 {
+            if let Some(publisher) = publisher {
+                let sent = world.publish(publisher);
+                world.deliver(&sent, 1);
+                world.deliver(&sent, 3);
+            } else {
+                // Only another group is published to.
+                let sent = world.send(0, GroupId(1));
+                world.ok(&sent);
+            }
+            world.lose(3);
+            world.recover(3);
+            world.wait(Duration::from_secs(3));
+            let now = world.time();
+            let bytes: u64 = world.shards.iter().map(|s| s.progress(now).bytes).sum();
+            early = if round == 100 { bytes } else { early };
+            assert!(
+                round <= 100 || bytes <= early + early / 20,
+                "round {round}: {early} then {bytes}"
+            );
+        }
+        let v = world.finish();
+        Expect::default().of(&v);
+        assert_eq!(
+            v.delivery.delivered,
+            if publisher.is_some() { 800 } else { 0 }
+        );
+    }
 }

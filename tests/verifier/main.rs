@@ -2,6 +2,7 @@
 
 mod histories;
 mod limits;
+mod liveness;
 mod model;
 mod noise;
 mod oracle;

@@ -40,9 +40,10 @@ pub(crate) enum Fault {
     Echo,
     LateLeave,
     RepeatId,
+    Freeze,
 }
 
-pub(crate) const FAULTS: [Fault; 13] = [
+pub(crate) const FAULTS: [Fault; 14] = [
     Fault::Withhold,
     Fault::WithholdNumbered,
     Fault::SkipId,
@@ -56,6 +57,7 @@ pub(crate) const FAULTS: [Fault; 13] = [
     Fault::Echo,
     Fault::LateLeave,
     Fault::RepeatId,
+    Fault::Freeze,
 ];
 
 #[derive(Clone, Debug)]
@@ -157,6 +159,7 @@ struct Session {
     queue: VecDeque<(u64, Identity)>,
     done: HashSet<AckId>,
     held: Option<Identity>,
+    frozen: bool,
     last: Option<(u64, Identity)>,
 }
 
@@ -202,13 +205,16 @@ pub(crate) struct Model {
     end: u64,
     /// How often the fault was committed.
     pub(crate) lies: u64,
+    /// Bytes that the verifier held, every five seconds of the load.
+    pub(crate) bytes: Vec<u64>,
 }
 
 impl Model {
     pub(crate) fn new(config: Config) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed ^ 0x9e37_79b9);
         let slots = (0..config.slots)
-            .map(|_| SlotPlan {
+            .map(|slot| SlotPlan {
+                pool: (slot % 2) as u16,
                 reliable: rng.random_bool(0.8),
                 no_echo: rng.random_bool(0.3) || config.fault == Some(Fault::Echo),
                 data_type: Some(DataType::Binary),
@@ -263,6 +269,7 @@ impl Model {
             clients,
             links: HashMap::new(),
             lies: 0,
+            bytes: Vec::new(),
         }
     }
 
@@ -373,6 +380,10 @@ impl Model {
             Event::SequenceAck(slot) => self.sequence_ack(slot),
             Event::FanOut(from, node, sent, identity) => self.fan_out(from, node, sent, identity),
             Event::Facts(source) => {
+                let due = 5 * SEC * (self.bytes.len() as u64 + 1);
+                if (due..self.end).contains(&self.now) {
+                    self.bytes.push(self.tap.bytes());
+                }
                 self.tap.facts(source, self.now);
                 self.tap.tick(self.now);
                 let delay = self.rng.random_range(200 * MS..300 * MS);
@@ -715,6 +726,7 @@ impl Model {
             queue: VecDeque::new(),
             done: HashSet::new(),
             held: None,
+            frozen: false,
             last: None,
         });
         self.clients[slot as usize].session = Some(session);
@@ -898,6 +910,11 @@ impl Model {
 
     fn deliver(&mut self, session: usize, identity: Identity) {
         if self.lie(Fault::Withhold, 0.003) {
+            return;
+        }
+        // From now on nothing more comes on this connection, whatever it is owed.
+        if self.sessions[session].frozen || self.lie(Fault::Freeze, 0.003) {
+            self.sessions[session].frozen = true;
             return;
         }
         if self.sessions[session].held.is_none() && self.lie(Fault::Swap, 0.01) {

@@ -94,6 +94,8 @@ struct Loss {
     seq: u32,
     kind: Option<Violation>,
     recovery: Option<u16>,
+    /// A plain loss at the end of its pair, to a connection that is still there.
+    may_stall: bool,
 }
 
 struct Oracle<'h> {
@@ -129,7 +131,9 @@ pub(crate) fn judge(history: &History, promise: Promise) -> Verdict {
             if stream.group != *group {
                 continue;
             }
+            oracle.verdict.delivery.addressed += messages.len() as u64;
             if stream.publisher == *slot && history.no_echo[slot.0 as usize] {
+                oracle.verdict.delivery.outside += messages.len() as u64;
                 continue;
             }
             let arrived = placed.remove(&(*slot, *stream)).unwrap_or_default();
@@ -338,7 +342,52 @@ impl Oracle<'_> {
                 return self.verdict.permitted.add(label, 1);
             }
         }
+        if causes.contains(&Cause::AfterRecovery) && self.promise == Promise::Published {
+            let lost = Unknown::DuplicatedAfterLostAnswer;
+            return self.verdict.unknown.add(lost, 1);
+        }
         self.dedupe += 1;
+    }
+
+    /// When the facts told that `seq` was settled, by samples a second apart, of which the
+    /// last 66 count; the last facts at the latest.
+    fn settled_at(&self, stream: StreamId, seq: u32) -> u64 {
+        let source = self.history.source_of[&stream.publisher];
+        let mut samples: Vec<(u64, u32)> = Vec::new();
+        for (at, streams) in &self.history.checkpoints[source] {
+            // The first sample is the first word about the group.
+            let begun = streams.keys().any(|other| other.group == stream.group);
+            if begun
+                && samples
+                    .last()
+                    .is_none_or(|(last, _)| last + 1_000_000 <= *at)
+            {
+                samples.push((*at, streams.get(&stream).map_or(0, |state| state.1)));
+            }
+        }
+        let kept = samples.len().saturating_sub(66);
+        let found = samples[kept..].iter().find(|(_, settled)| *settled >= seq);
+        let last = self.history.checkpoints[source].last();
+        found.map_or(last.map_or(0, |(at, _)| *at), |(at, _)| *at)
+    }
+
+    /// Connections (slot, epoch) that fell silent with what they are owed.
+    fn stalled(&self) -> HashSet<(Slot, u16)> {
+        let mut spans: HashMap<(Slot, u16), (u64, u64)> = HashMap::new();
+        for loss in self.losses.iter().filter(|l| l.may_stall) {
+            let at = self.settled_at(loss.stream, loss.seq);
+            let span = spans.entry((loss.slot, loss.epoch)).or_insert((at, at));
+            *span = (span.0.min(at), span.1.max(at));
+        }
+        spans
+            .into_iter()
+            .filter(|((slot, epoch), (first, last))| {
+                let frames = self.history.frames[slot].iter();
+                let data = frames.filter(|f| f.epoch == *epoch).map(|f| f.at).max();
+                data.unwrap_or(0) <= *first && last - first >= 2_000_000
+            })
+            .map(|(connection, _)| connection)
+            .collect()
     }
 
     /// The source's state of a stream at its first checkpoint at or after `time`.
@@ -441,19 +490,18 @@ impl Oracle<'_> {
             _ => false,
         };
         if outside && !edge {
+            self.verdict.delivery.outside += 1;
             return;
         }
         match message.fate {
             Fate::Ok => {}
-            Fate::Unknown => return self.verdict.permitted.add(Permitted::PublishUnknown, 1),
-            Fate::Failed | Fate::Forbidden => {
-                return self.verdict.permitted.add(Permitted::PublishFailed, 1);
-            }
-            Fate::FireAndForget => return self.verdict.permitted.add(Permitted::FireAndForget, 1),
+            Fate::Unknown => return self.permit(Permitted::PublishUnknown),
+            Fate::Failed | Fate::Forbidden => return self.permit(Permitted::PublishFailed),
+            Fate::FireAndForget => return self.permit(Permitted::FireAndForget),
         }
         let Some((at, window)) = owner.filter(|_| !outside) else {
             self.verdict.delivery.edge += 1;
-            return self.verdict.permitted.add(Permitted::AtMembershipEdge, 1);
+            return self.permit(Permitted::AtMembershipEdge);
         };
         let here = || firsts.iter().filter(|a| a.window == at);
         let later = || here().filter(|a| a.frame.identity.seq > seq);
@@ -495,14 +543,18 @@ impl Oracle<'_> {
             Some(End::Left | End::Refused) if seq <= self.ceiling(stream, window) => Lost::AtLeave,
             Some(End::Left | End::Refused) => {
                 self.verdict.delivery.edge += 1;
-                return self.verdict.permitted.add(Permitted::AtMembershipEdge, 1);
+                return self.permit(Permitted::AtMembershipEdge);
             }
-            Some(End::Gap) => return self.verdict.permitted.add(Permitted::LostInReconnectGap, 1),
-            Some(End::Unreliable) => {
-                return self.verdict.permitted.add(Permitted::LostUnreliable, 1);
-            }
+            Some(End::Gap) => return self.permit(Permitted::LostInReconnectGap),
+            Some(End::Unreliable) => return self.permit(Permitted::LostUnreliable),
         };
-        self.lost(slot, stream, window, latest, seq, lost);
+        let overtaken = firsts.iter().any(|a| a.frame.identity.seq > seq);
+        self.lost(slot, stream, window, (latest, overtaken), seq, lost);
+    }
+
+    fn permit(&mut self, why: Permitted) {
+        self.verdict.delivery.permitted += 1;
+        self.verdict.permitted.add(why, 1);
     }
 
     fn lost(
@@ -510,7 +562,7 @@ impl Oracle<'_> {
         slot: Slot,
         stream: StreamId,
         window: &Window,
-        latest: bool,
+        (latest, overtaken): (bool, bool),
         seq: u32,
         lost: Lost,
     ) {
@@ -524,7 +576,9 @@ impl Oracle<'_> {
         if kind.is_some() {
             self.verdict.delivery.expected += 1;
             self.verdict.delivery.verified += 1;
+            self.verdict.delivery.lost += 1;
         } else {
+            self.verdict.delivery.unknown += 1;
             let label = match lost {
                 Lost::AtJoin => Unknown::LostAtJoin,
                 Lost::AtLeave => Unknown::LostAtLeave,
@@ -555,6 +609,7 @@ impl Oracle<'_> {
             seq,
             kind,
             recovery,
+            may_stall: kind == Some(Violation::Lost) && recovery.is_none() && open && !overtaken,
         });
     }
 
@@ -581,6 +636,8 @@ impl Oracle<'_> {
             .filter(|(message, n)| **n >= 2 && !self.reached.contains(message))
             .map(|(message, _)| *message)
             .collect();
+        let silent = self.stalled();
+        let mut stalled = HashSet::new();
         let mut by_connection: HashMap<(Slot, u16), u64> = HashMap::new();
         for loss in &self.losses {
             *by_connection.entry((loss.slot, loss.epoch)).or_insert(0) += 1;
@@ -592,9 +649,14 @@ impl Oracle<'_> {
                 Some(transport) => {
                     self.broken.insert((loss.slot, loss.epoch, transport));
                 }
+                None if loss.may_stall && silent.contains(&(loss.slot, loss.epoch)) => {
+                    stalled.insert((loss.slot, loss.epoch));
+                }
                 None => self.verdict.violations.add(kind, 1),
             }
         }
+        let stalled = stalled.len() as u64;
+        self.verdict.violations.add(Violation::Stalled, stalled);
         for (connection, missing) in &self.missing_ids {
             let explained = by_connection.get(connection).copied().unwrap_or(0);
             let net = missing.saturating_sub(explained);

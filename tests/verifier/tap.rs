@@ -363,6 +363,12 @@ impl Tap {
         }
     }
 
+    /// Bytes that the verifier holds, by its own accounting.
+    pub(crate) fn bytes(&self) -> u64 {
+        let now = Time::from_micros(self.now);
+        self.shards.iter().map(|s| s.progress(now).bytes).sum()
+    }
+
     pub(crate) fn missing(&mut self, at: u64) -> u64 {
         let now = Time::from_micros(self.stamp(at));
         self.shards.iter().map(|s| s.progress(now).missing).sum()

@@ -160,6 +160,7 @@ pub(super) fn frame(
 ) -> Upstream<'static> {
     let (operation, transmission) = match transmit {
         Transmit::Control(Control::Ping) => return Upstream::Ping,
+        Transmit::Newer(_) => unreachable!("no streams in this world"),
         Transmit::Control(Control::SequenceAck(sequence_id)) => {
             return Upstream::SequenceAck { sequence_id };
         }

@@ -11,7 +11,7 @@ pub(in crate::exporter) fn state() -> ExporterState {
         seed: 7,
         pools: vec![("talkers".into(), 100)],
         snapshot: Snapshot::new(1),
-        delivery: Delivery::default(),
+        delivery: vec![Delivery::default(); 2],
         violations: Tally::default(),
         permitted: Tally::default(),
         unknown: Tally::default(),
@@ -111,7 +111,7 @@ fn a_number_counted_is_the_number_shown() {
     state.snapshot.chaos[ChaosKind::Reset as usize] = 12;
     state.violations.add(Violation::Lost, 2);
     state.unknown.add(Unknown::Foreign, 1);
-    state.delivery.expected = 9_007_199_254_740_991;
+    state.delivery[0].expected = 9_007_199_254_740_991;
     let page = render(&state.shared()).unwrap();
     let samples = samples(&page);
     for (series, value) in [
@@ -128,7 +128,7 @@ fn a_number_counted_is_the_number_shown() {
         (r#"hubstorm_violations_total{kind="lost"}"#, 2.0),
         (r#"hubstorm_unknown_total{kind="foreign"}"#, 1.0),
         (
-            r#"hubstorm_delivery_pairs{state="expected"}"#,
+            r#"hubstorm_delivery_pairs{pool="talkers",state="expected"}"#,
             9_007_199_254_740_991.0,
         ),
         (

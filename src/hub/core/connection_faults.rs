@@ -129,6 +129,11 @@ impl Core {
             let wait = self.faults.lasting(fired);
             self.stall_link(link, wait);
         }
+        if self.fault(FaultKind::Freeze, publication, member, None)
+            && let Some(session) = self.sessions.get_mut(member)
+        {
+            session.fault_state.get_or_insert_default().frozen = true;
+        }
         if self.fault(FaultKind::HalfOpen, publication, member, None)
             && let Some(state) = self.links.get_mut(link)
         {

@@ -9,13 +9,13 @@ use std::rc::Rc;
 use super::arena::Key;
 use super::cookies::{Remembered, Said};
 use super::message::Message;
-use super::outbox::{End, Nack, Out};
+use super::outbox::{End, Nack};
 use super::requests::Source;
 use super::sessions::connection_text;
 use super::state::{Core, Session};
 use crate::base::{AckId, Time};
 use crate::hub::config::EventHandler;
-use crate::wire::{Data, MessageFrom, Metadata, Subprotocol, close, json};
+use crate::wire::{Data, MessageFrom, Metadata, Subprotocol, close};
 
 const BAD_EVENT: &Nack = &Nack {
     name: "BadRequest",
@@ -32,6 +32,10 @@ const HANDLER_FAILED: &Nack = &Nack {
 const TOO_MANY: &Nack = &Nack {
     name: "InternalServerError",
     message: "too many events of this connection wait for the event handler",
+};
+const PENDING: &Nack = &Nack {
+    name: "BadRequest",
+    message: "an invocation with this id is pending",
 };
 /// Events of one connection that may wait for the handler; more are refused.
 pub(crate) const WAITING_EVENTS_MAX: usize = 1000;
@@ -115,14 +119,17 @@ pub(crate) struct Handled {
     remembered: Remembered,
     calls: u64,
     running: bool,
-    waiting: VecDeque<Waiting>,
+    /// The invocation that is being answered, if its answer is still wanted.
+    pub(super) invoking: Option<Box<str>>,
+    pub(super) waiting: VecDeque<Waiting>,
 }
 
-struct Waiting {
+/// An event that waits for those before it.
+pub(super) struct Waiting {
     kind: CallKind,
     data: Data<'static>,
     metadata: Metadata,
-    reply: Option<(Source, Reply)>,
+    pub(super) reply: Option<(Source, Reply)>,
 }
 
 /// Event names. Source: the official emulator.
@@ -145,6 +152,10 @@ impl Core {
         } else if !is_event_name(event.name) {
             self.truth.bad_requests += 1;
             self.failed(from, &event.reply, BAD_EVENT);
+            return;
+        } else if self.is_pending(from.session, &event.reply) {
+            self.truth.bad_requests += 1;
+            self.failed(from, &event.reply, PENDING);
             return;
         }
         if self.settings.upstream.is_some() {
@@ -184,7 +195,7 @@ impl Core {
         self.call_next(from.session);
     }
 
-    fn handled(&mut self, session: Key) -> Option<&mut Handled> {
+    pub(super) fn handled(&mut self, session: Key) -> Option<&mut Handled> {
         let session = self.sessions.get_mut(session)?;
         Some(session.handled.get_or_insert_default())
     }
@@ -198,6 +209,9 @@ impl Core {
             return;
         };
         handled.running = true;
+        if let Some((_, Reply::Invocation(id))) = &next.reply {
+            handled.invoking = Some(id.clone());
+        }
         let ticket = Ticket {
             session: key,
             reply: next.reply,
@@ -338,6 +352,11 @@ impl Core {
             return;
         };
         handled.running = false;
+        let invoking = handled.invoking.take();
+        let reply = reply.filter(|(_, reply)| match reply {
+            Reply::Invocation(id) => invoking.as_ref() == Some(id),
+            Reply::Ack(_) | Reply::Simple => true,
+        });
         match (answer, reply) {
             (Ok(answer), reply) => {
                 let dropped = handled.remembered.update(&answer.said);
@@ -365,17 +384,7 @@ impl Core {
                 self.succeed(from, *ack_id);
             }
             Reply::Simple => self.send_server_message(from.session, answer),
-            Reply::Invocation(id) => {
-                let mut text = Vec::new();
-                text.extend_from_slice(b"{\"type\":\"invokeResponse\",\"invocationId\":");
-                json::write_string(&mut text, id);
-                text.extend_from_slice(b",\"success\":true");
-                if let Some(data) = &answer {
-                    json::write_data(&mut text, data);
-                }
-                text.push(b'}');
-                self.send_json(from.link, text);
-            }
+            Reply::Invocation(id) => self.respond(from, id, Ok(answer)),
         }
     }
 
@@ -398,28 +407,7 @@ impl Core {
                 };
                 self.end_link(from.link, end);
             }
-            Reply::Invocation(id) => {
-                let frame = serde_json::json!({
-                    "type": "invokeResponse", "invocationId": id, "success": false,
-                    "error": {"name": nack.name, "message": nack.message},
-                });
-                self.send_json(from.link, frame.to_string().into_bytes());
-            }
-        }
-    }
-
-    /// Queues a JSON frame, to clients that speak JSON.
-    pub(super) fn send_json(&mut self, link: Key, text: Vec<u8>) {
-        let is_json = self
-            .links
-            .get(link)
-            .is_some_and(|link| link.outbox.encoding() == super::message::Encoding::Json);
-        if is_json {
-            let frame = Out::Frame {
-                binary: false,
-                bytes: text.into(),
-            };
-            self.send(link, frame);
+            Reply::Invocation(id) => self.respond(from, id, Err(nack)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::base::Time;
-use crate::wire::{Data, MessageFrom, Metadata, Subprotocol, json, protobuf};
+use crate::wire::{Data, MessageFrom, Metadata, StreamPart, Subprotocol, json, protobuf};
 
 /// How frames are written on a transport.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -89,8 +89,8 @@ pub(crate) struct Message<'a> {
     pub(crate) data: Data<'a>,
     pub(crate) metadata: &'a Metadata,
     pub(crate) expires: Time,
-    /// Further fields of the JSON form, each behind a comma; empty for none.
-    json_fields: String,
+    /// Set when it is a part of a stream; simple clients are not told.
+    stream: Option<StreamPart<'a>>,
     tails: [Option<Rc<Tail>>; 3],
 }
 
@@ -106,34 +106,37 @@ impl<'a> Message<'a> {
             data,
             metadata,
             expires,
-            json_fields: String::new(),
+            stream: None,
             tails: [None, None, None],
         }
     }
 
-    /// The same with further fields of the JSON form, each behind a comma.
-    pub(crate) fn with_json_fields(mut self, fields: String) -> Self {
-        self.json_fields = fields;
+    /// The same as a part of a stream.
+    pub(crate) fn with_stream(mut self, part: StreamPart<'a>) -> Self {
+        self.stream = Some(part);
         self
     }
 
     /// The shared part in `encoding`; made at the first call, in `scratch`.
     pub(crate) fn tail(&mut self, encoding: Encoding, scratch: &mut Vec<u8>) -> &Rc<Tail> {
         let (from, data, metadata) = (&self.from, &self.data, self.metadata);
-        let (expires, json_fields) = (self.expires, &self.json_fields);
+        let (expires, stream) = (self.expires, &self.stream);
         self.tails[encoding as usize].get_or_insert_with(|| {
             scratch.clear();
             let mut binary = false;
             match encoding {
                 Encoding::Json => {
                     json::message_tail(from, data, metadata, scratch);
-                    if !json_fields.is_empty() {
-                        scratch.pop();
-                        scratch.extend_from_slice(json_fields.as_bytes());
-                        scratch.push(b'}');
+                    if let Some(part) = stream {
+                        json::add_stream_part(part, scratch);
                     }
                 }
-                Encoding::Protobuf => protobuf::message_body(from, data, metadata, scratch),
+                Encoding::Protobuf => {
+                    protobuf::message_body(from, data, metadata, scratch);
+                    if let Some(part) = stream {
+                        protobuf::add_stream_part(part, scratch);
+                    }
+                }
                 Encoding::Raw => {
                     binary = matches!(data, Data::Binary(_) | Data::Protobuf(_));
                     scratch.extend_from_slice(data.as_bytes());
@@ -159,7 +162,12 @@ mod tests {
             from_user_id: Some("u".into()),
         };
         let mut message = Message::new(group, Data::Json("[1]".into()), Metadata::EMPTY, Time::MAX)
-            .with_json_fields(r#","stream":{}"#.into());
+            .with_stream(StreamPart {
+                stream_id: "s".into(),
+                number: 1,
+                end_of_stream: false,
+                error: None,
+            });
         let mut scratch = Vec::new();
         let json = message.tail(Encoding::Json, &mut scratch).clone();
         assert!(Rc::ptr_eq(
@@ -168,7 +176,7 @@ mod tests {
         ));
         assert_eq!(
             std::str::from_utf8(&json.bytes).unwrap(),
-            r#","from":"group","group":"g","fromUserId":"u","dataType":"json","data":[1],"stream":{}}"#
+            r#","from":"group","group":"g","fromUserId":"u","dataType":"json","data":[1],"stream":{"streamId":"s","streamSequenceId":1}}"#
         );
         let raw = message.tail(Encoding::Raw, &mut scratch);
         assert_eq!((&*raw.bytes, raw.binary), (&b"[1]"[..], false));

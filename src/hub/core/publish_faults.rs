@@ -44,6 +44,14 @@ impl Core {
             return;
         };
         let (reliable, encoding) = (session.dialect.is_reliable(), session.dialect.encoding());
+        if let Some(state) = session.fault_state.as_deref() {
+            if state.frozen {
+                return;
+            }
+            let group = self.groups.find(publication.hub, publication.group);
+            let after = group.is_some_and(|group| state.left.contains(&group));
+            self.truth.deliveries_after_leave += u64::from(after);
+        }
         if self.fault(FaultKind::Drop, publication, member, None) {
             return;
         }

@@ -197,6 +197,7 @@ impl Core {
         }
         if !self.join_later(from, group, ack_id) {
             self.join(from.session, group);
+            self.is_member_again(from.session, group);
             self.join_doubly(from, group, ack_id);
         }
         self.succeed(from, ack_id);
@@ -224,6 +225,10 @@ impl Core {
                     .is_some()
             {
                 self.request_incident(FaultKind::IgnoreLeave, from, Some(group), ack_id, now);
+                if let Some(session) = self.sessions.get_mut(from.session) {
+                    let left = &mut session.fault_state.get_or_insert_default().left;
+                    left.push(group_key);
+                }
             } else {
                 self.cut_at_leave(from.session, group_key);
                 self.leave(from.session, group_key);
@@ -252,6 +257,16 @@ impl Core {
             ..Incident::default()
         };
         self.truth.fault(kind, now, incident);
+    }
+
+    /// A join ends what `ignore_leave` did to the membership.
+    fn is_member_again(&mut self, session: Key, group: &str) {
+        if let Some(session) = self.sessions.get_mut(session)
+            && let Some(state) = session.fault_state.as_deref_mut()
+            && let Some(group) = self.groups.find(session.hub, group)
+        {
+            state.left.retain(|left| *left != group);
+        }
     }
 
     /// The fault `double_join`: the session gets what is published to the group twice.

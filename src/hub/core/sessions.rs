@@ -284,7 +284,7 @@ impl Core {
     /// Removes a session from every table, for `reason`; its transport, if any, is left to the caller.
     /// Whether there was such a session.
     pub(crate) fn remove_session(&mut self, key: Key, reason: &str) -> bool {
-        self.cancel_streams(key, self.now);
+        self.cancel_streams(key);
         self.tell_left_all(key);
         self.tell_disconnected(key, reason);
         while let Some(membership) = self
@@ -310,17 +310,22 @@ impl Core {
 
     /// Tells a client why its connection is about to be closed.
     pub(crate) fn send_disconnected(&mut self, link: Key, why: &str) {
-        let mut bytes = Vec::new();
         let frame = Downstream::Disconnected {
             message: Some(why.into()),
         };
+        self.send_frame(link, &frame);
+    }
+
+    /// Queues any frame but data in the transport's encoding; simple clients get none.
+    pub(super) fn send_frame(&mut self, link: Key, frame: &Downstream<'_>) {
+        let mut bytes = Vec::new();
         let binary = match self.links.get(link).map(|link| link.outbox.encoding()) {
             Some(Encoding::Json) => {
-                json::encode_downstream(&frame, &mut bytes);
+                json::encode_downstream(frame, &mut bytes);
                 false
             }
             Some(Encoding::Protobuf) => {
-                protobuf::encode_downstream(&frame, &mut bytes);
+                protobuf::encode_downstream(frame, &mut bytes);
                 true
             }
             Some(Encoding::Raw) | None => return,

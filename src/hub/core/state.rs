@@ -94,6 +94,10 @@ pub(crate) struct FaultState {
     pub(crate) cut: Option<Cut>,
     /// Groups of which the session is a member twice.
     pub(crate) doubled: Vec<Key>,
+    /// Groups that it left and is still a member of.
+    pub(crate) left: Vec<Key>,
+    /// It gets no group message any more.
+    pub(crate) frozen: bool,
 }
 
 /// One transport.

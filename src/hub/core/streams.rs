@@ -1,21 +1,25 @@
-//! The frames of newer clients: group streams, invocations; and those of simple clients.
-//! Source: client-spec 3.6, the official JS client.
+//! Group streams, the hub's side: numbered parts of one publisher, accepted once and in
+//! order, fanned out like any publish. Source: client-spec 3.6.
+//!
+//! Stream state belongs to the publishing session: it outlives the transport, so that the
+//! publisher can go on after a recovery, and ends with the session.
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use super::arena::Key;
 use super::events::{Event, Reply};
-use super::message::{Dialect, RawMode};
 use super::publish::Publication;
 use super::requests::Source;
 use super::sessions::is_group_name;
 use super::state::{Core, Timer};
 use crate::base::Time;
-use crate::wire::{Data, Metadata, Request, StreamError, close};
+use crate::wire::{
+    AckError, Data, Downstream, Metadata, Request, StreamAnswer, StreamError, StreamFault,
+    StreamPart,
+};
 
-/// Live streams of one connection; a start beyond is refused.
+/// Live streams of one connection; a start beyond is refused and counted. Assumed: the
+/// service documents no limit.
 pub(crate) const STREAMS_MAX: usize = 100;
 
 /// A stream that a session publishes.
@@ -29,12 +33,12 @@ pub(crate) struct Stream {
     last_heard: Time,
 }
 
-/// Why a stream ended, as its subscribers are told.
-struct Ending<'a> {
-    name: &'static str,
-    message: Option<&'a str>,
-    code: Option<&'a str>,
-}
+/// Why the hub refuses or closes a stream: name and text. Source: client-spec 3.6.4.
+type Refusal = (&'static str, &'static str);
+
+const NOT_FOUND: Refusal = ("StreamNotFound", "no such stream is open");
+const FORBIDDEN: Refusal = ("Forbidden", "the connection has no role that allows this");
+const IDLE: Refusal = ("IdleTimeout", "the stream was silent too long");
 
 impl Core {
     /// A frame that only newer clients send.
@@ -57,16 +61,14 @@ impl Core {
                     idle_timeout,
                     last_heard: now,
                 };
-                self.start_stream(from, stream, now);
+                self.start_stream(from, stream);
             }
             Request::StreamData {
                 stream_id,
                 sequence_id,
                 data,
-            } => self.stream_data(from, &stream_id, sequence_id, data.as_ref(), now),
-            Request::EndStream { stream_id, error } => {
-                self.end_stream(from, &stream_id, error, now);
-            }
+            } => self.stream_data(from, &stream_id, sequence_id.zip(data), now),
+            Request::EndStream { stream_id, error } => self.end_stream(from, &stream_id, error),
             Request::Invoke {
                 invocation_id,
                 event,
@@ -80,9 +82,9 @@ impl Core {
                 };
                 self.event(from, &event);
             }
-            // The handler cannot be called back; its answer comes to a client that has
-            // forgotten the invocation and passes over it.
-            Request::CancelInvocation { .. } => {}
+            Request::CancelInvocation { invocation_id } => {
+                self.cancel_invocation(from, &invocation_id);
+            }
         }
     }
 
@@ -91,171 +93,171 @@ impl Core {
         session.streams.iter_mut().find(|stream| *stream.id == *id)
     }
 
-    fn stream_closed(&mut self, from: Source, id: &str, error: Option<(&str, &str)>) {
-        let mut frame = json!({"type": "streamClosed", "streamId": id});
-        if let Some((name, message)) = error {
-            frame["error"] = json!({"name": name, "message": message});
-        }
-        self.send_json(from.link, frame.to_string().into_bytes());
+    fn answer_stream(&mut self, link: Key, answer: StreamAnswer<'_>) {
+        self.send_frame(link, &Downstream::Stream(answer));
     }
 
-    fn stream_ack(&mut self, from: Source, id: &str, expected: u64) {
-        let frame = json!({"type": "streamAck", "streamId": id, "expectedSequenceId": expected});
-        self.send_json(from.link, frame.to_string().into_bytes());
+    fn stream_closed(&mut self, link: Key, id: &str, refusal: Option<Refusal>) {
+        let error = refusal.map(|(name, message)| AckError {
+            name: name.into(),
+            message: message.into(),
+        });
+        let stream_id = id.into();
+        self.answer_stream(link, StreamAnswer::Closed { stream_id, error });
     }
 
-    fn start_stream(&mut self, from: Source, stream: Stream, now: Time) {
+    fn start_stream(&mut self, from: Source, stream: Stream) {
         let Some(session) = self.sessions.get_mut(from.session) else {
             return;
         };
-        let id = stream.id.clone();
         let refused = if !is_group_name(&stream.group) {
             Some(("BadRequest", "not a group name"))
-        } else if session.streams.iter().any(|other| other.id == id) {
+        } else if session.streams.iter().any(|other| other.id == stream.id) {
             Some(("BadRequest", "a stream with this id is open"))
         } else if session.streams.len() >= STREAMS_MAX {
             Some(("BadRequest", "too many streams are open"))
         } else if !session.permissions.may_send(&stream.group) {
-            Some(("Forbidden", "the connection has no role that allows this"))
+            Some(FORBIDDEN)
         } else {
             None
         };
+        let id = stream.id.clone();
         if refused.is_some() {
-            self.stream_closed(from, &id, refused);
+            self.truth.streams.refused += 1;
+            self.stream_closed(from.link, &id, refused);
             return;
         }
-        let idle = now + stream.idle_timeout;
+        self.truth.streams.opened += 1;
+        let idle = stream.last_heard + stream.idle_timeout;
         session.streams.push(stream);
         self.watch_streams(from.session, idle);
-        self.stream_ack(from, &id, 1);
+        let stream_id = (&*id).into();
+        let answer = StreamAnswer::Ack {
+            stream_id,
+            expected: 1,
+        };
+        self.answer_stream(from.link, answer);
     }
 
-    fn stream_data(
-        &mut self,
-        from: Source,
-        id: &str,
-        sequence_id: Option<u64>,
-        data: Option<&Data<'_>>,
-        now: Time,
-    ) {
+    /// A part, or without one a keep-alive.
+    fn stream_data(&mut self, from: Source, id: &str, part: Option<(u64, Data<'_>)>, now: Time) {
         let Some(stream) = self.stream(from.session, id) else {
-            self.stream_closed(from, id, Some(("StreamNotFound", "no such stream is open")));
+            self.stream_closed(from.link, id, Some(NOT_FOUND));
             return;
         };
         stream.last_heard = now;
+        let Some((number, data)) = part else { return };
         let expected = stream.expected;
-        let (Some(number), Some(data)) = (sequence_id, data) else {
-            return;
+        let group = stream.group.clone();
+        let allowed = |core: &Core| {
+            let session = core.sessions.get(from.session);
+            session.is_some_and(|session| session.permissions.may_send(&group))
         };
         if number > expected {
-            let frame = json!({
-                "type": "streamNack", "streamId": id, "expectedSequenceId": expected,
-                "name": "InvalidSequenceId", "message": "a message of the stream is missing",
-            });
-            self.send_json(from.link, frame.to_string().into_bytes());
-            return;
+            self.truth.streams.nacked += 1;
+            let answer = StreamAnswer::Nack {
+                stream_id: id.into(),
+                expected,
+                name: "InvalidSequenceId".into(),
+                message: Some("a message of the stream is missing".into()),
+            };
+            self.answer_stream(from.link, answer);
+        } else if number < expected {
+            self.truth.streams.repeated += 1;
+            let stream_id = id.into();
+            self.answer_stream(
+                from.link,
+                StreamAnswer::Ack {
+                    stream_id,
+                    expected,
+                },
+            );
+        } else if !allowed(self) {
+            // The role was taken back while the stream was open.
+            let fault = fault(FORBIDDEN.0, Some(FORBIDDEN.1), None);
+            self.finish_stream(from.session, id, Some(fault));
+            self.stream_closed(from.link, id, Some(FORBIDDEN));
+        } else {
+            self.truth.streams.parts += 1;
+            self.publish_part(from.session, id, &data, false, None);
+            let (stream_id, expected) = (id.into(), expected + 1);
+            self.answer_stream(
+                from.link,
+                StreamAnswer::Ack {
+                    stream_id,
+                    expected,
+                },
+            );
         }
-        if number == expected {
-            stream.expected += 1;
-            let (group, no_echo) = (stream.group.clone(), stream.no_echo);
-            let fields = json!({"streamId": id, "streamSequenceId": number});
-            self.publish_part(from.session, &group, no_echo, data, &fields, now);
-        }
-        let expected = expected.max(number + 1);
-        self.stream_ack(from, id, expected);
     }
 
+    /// Publishes the stream's next part, and counts it.
     fn publish_part(
         &mut self,
         session: Key,
-        group: &str,
-        no_echo: bool,
+        id: &str,
         data: &Data<'_>,
-        stream: &serde_json::Value,
-        now: Time,
+        end_of_stream: bool,
+        error: Option<StreamFault<'_>>,
     ) {
         let Some(hub) = self.sessions.get(session).map(|session| session.hub) else {
             return;
         };
+        let Some(stream) = self.stream(session, id) else {
+            return;
+        };
+        let (group, no_echo, number) = (stream.group.clone(), stream.no_echo, stream.expected);
+        stream.expected += 1;
         let publication = Publication {
             publisher: Some(session),
             no_echo,
-            ..Publication::plain(hub, group, data, now)
+            ..Publication::plain(hub, &group, data, self.now)
         };
         let user = self.user_of(Some(session));
-        let mut message = publication
-            .message(user.as_deref())
-            .with_json_fields(format!(",\"stream\":{stream}"));
+        let part = StreamPart {
+            stream_id: id.into(),
+            number,
+            end_of_stream,
+            error,
+        };
+        let mut message = publication.message(user.as_deref()).with_stream(part);
         self.publish_message(&publication, user.as_deref(), &mut message);
     }
 
-    fn end_stream(&mut self, from: Source, id: &str, error: Option<StreamError<'_>>, now: Time) {
-        let ending = error.as_ref().map(|error| Ending {
-            name: "UserError",
-            message: error.message.as_deref(),
-            code: error.code.as_deref(),
+    fn end_stream(&mut self, from: Source, id: &str, error: Option<StreamError<'_>>) {
+        let error = error.as_ref().map(|error| {
+            let (message, code) = (error.message.as_deref(), error.code.as_deref());
+            fault("UserError", message, code)
         });
-        if self.finish_stream(from.session, id, ending, now) {
-            self.stream_closed(from, id, None);
-        } else {
-            self.stream_closed(from, id, Some(("StreamNotFound", "no such stream is open")));
-        }
+        let found = self.finish_stream(from.session, id, error);
+        self.stream_closed(from.link, id, (!found).then_some(NOT_FOUND));
     }
 
     /// Ends a stream and tells its subscribers; whether there was one.
-    fn finish_stream(
-        &mut self,
-        session: Key,
-        id: &str,
-        ending: Option<Ending<'_>>,
-        now: Time,
-    ) -> bool {
-        let Some(state) = self.sessions.get_mut(session) else {
+    fn finish_stream(&mut self, session: Key, id: &str, error: Option<StreamFault<'_>>) -> bool {
+        if self.stream(session, id).is_none() {
             return false;
-        };
-        let Some(at) = state.streams.iter().position(|stream| *stream.id == *id) else {
-            return false;
-        };
-        let stream = state.streams.swap_remove(at);
-        let mut fields = json!({
-            "streamId": id, "streamSequenceId": stream.expected, "endOfStream": true,
-        });
-        if let Some(ending) = ending {
-            fields["error"] = json!({"name": ending.name});
-            if let Some(message) = ending.message {
-                fields["error"]["message"] = message.into();
-            }
-            if let Some(code) = ending.code {
-                fields["error"]["userErrorCode"] = code.into();
-            }
         }
+        self.truth.streams.ended += 1;
         // A message without data would make some clients fail.
         let nothing = Data::Text("".into());
-        self.publish_part(
-            session,
-            &stream.group,
-            stream.no_echo,
-            &nothing,
-            &fields,
-            now,
-        );
+        self.publish_part(session, id, &nothing, true, error);
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.streams.retain(|stream| *stream.id != *id);
+        }
         true
     }
 
     /// Ends every stream of a session that is about to go.
-    pub(super) fn cancel_streams(&mut self, session: Key, now: Time) {
+    pub(super) fn cancel_streams(&mut self, session: Key) {
         while let Some(id) = self
             .sessions
             .get(session)
             .and_then(|session| session.streams.last())
             .map(|stream| stream.id.clone())
         {
-            let ending = Ending {
-                name: "Cancelled",
-                message: Some("the publisher is gone"),
-                code: None,
-            };
-            self.finish_stream(session, &id, Some(ending), now);
+            let error = fault("Cancelled", Some("the publisher is gone"), None);
+            self.finish_stream(session, &id, Some(error));
         }
     }
 
@@ -272,12 +274,13 @@ impl Core {
 
     /// Ends the streams of a session that were silent too long, and sets the next timer.
     pub(super) fn streams_idle(&mut self, key: Key, now: Time) {
-        let Some(session) = self.sessions.get(key) else {
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         if now < session.streams_idle_at {
             return;
         }
+        session.streams_idle_at = Time::MAX;
         let link = session.link;
         let (mut idle, mut next): (Vec<Box<str>>, _) = (Vec::new(), None::<Time>);
         for stream in &session.streams {
@@ -288,23 +291,11 @@ impl Core {
                 next = Some(next.map_or(at, |next| next.min(at)));
             }
         }
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.streams_idle_at = Time::MAX;
-        }
         for id in idle {
-            let ending = Ending {
-                name: "IdleTimeout",
-                message: None,
-                code: None,
-            };
-            self.finish_stream(key, &id, Some(ending), now);
+            self.truth.streams.idle += 1;
+            self.finish_stream(key, &id, Some(fault(IDLE.0, Some(IDLE.1), None)));
             if let Some(link) = link {
-                let from = Source { link, session: key };
-                self.stream_closed(
-                    from,
-                    &id,
-                    Some(("IdleTimeout", "the stream was silent too long")),
-                );
+                self.stream_closed(link, &id, Some(IDLE));
             }
         }
         if let Some(next) = next {
@@ -312,53 +303,16 @@ impl Core {
         }
         self.end_overflowed();
     }
+}
 
-    /// One message of a simple client. Source: docs, client protocols.
-    pub(crate) fn simple_frame(&mut self, link: Key, data: &Data<'_>, now: Time) {
-        self.now = now;
-        let Some(session) = self
-            .links
-            .get(link)
-            .filter(|link| link.end.is_none())
-            .map(|link| link.session)
-        else {
-            return;
-        };
-        let from = Source { link, session };
-        let Some(Dialect::Raw(mode)) = self.sessions.get(session).map(|s| s.dialect.clone()) else {
-            return;
-        };
-        match *mode {
-            RawMode::SendEvent => {
-                self.truth.requests.event += 1;
-                let event = Event {
-                    name: "message",
-                    data,
-                    metadata: Metadata::EMPTY,
-                    reply: Reply::Simple,
-                };
-                self.event(from, &event);
-            }
-            RawMode::SendToGroup { group, no_echo } => {
-                self.truth.requests.send_to_group += 1;
-                let Some(hub) = self
-                    .sessions
-                    .get(session)
-                    .filter(|session| session.permissions.may_send(&group))
-                    .map(|session| session.hub)
-                else {
-                    self.truth.forbidden += 1;
-                    self.violated(link, close::POLICY, "no role to send to this group");
-                    return;
-                };
-                let publication = Publication {
-                    publisher: Some(session),
-                    no_echo,
-                    ..Publication::plain(hub, &group, data, now)
-                };
-                self.send_to_group(from, &publication);
-            }
-        }
-        self.end_overflowed();
+fn fault<'a>(
+    name: &'static str,
+    message: Option<&'a str>,
+    code: Option<&'a str>,
+) -> StreamFault<'a> {
+    StreamFault {
+        name: name.into(),
+        message: message.map(Into::into),
+        code: code.map(Into::into),
     }
 }

@@ -4,6 +4,7 @@ mod connection_faults;
 mod dialects;
 mod faults;
 mod protocol;
+mod streams;
 mod upstream;
 
 use std::time::Duration;

@@ -74,6 +74,7 @@ faults! {
     LeaveCut = "leave_cut", "deliveries are held back (for=, 2 s) and thrown away if their receiver leaves the group meanwhile";
     DenyRejoin = "deny_rejoin", "a join that the same user made on an earlier connection is answered with Forbidden";
     Stall = "stall", "after a delivery nothing more is written to that connection for a while (for=, 5 s)";
+    Freeze = "freeze", "after a delivery no group message is delivered to that connection any more; everything else goes on";
     Reset = "reset", "after a delivery that connection is ended with a TCP reset; its session stays recoverable";
     Close = "close", "after a delivery that connection is closed with code=, 1001; with 1000 and 1008 its session ends";
     HalfOpen = "half_open", "after a delivery that connection's socket stays open and nothing moves on it any more";

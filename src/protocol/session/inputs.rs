@@ -151,11 +151,14 @@ impl<C: Clone> Session<C> {
                 ));
                 Received::Handled
             }
-            Downstream::Connected(_)
-            | Downstream::Pong
-            | Downstream::Stream(_)
-            | Downstream::InvokeResponse(_)
-            | Downstream::Unknown { .. } => Received::Handled,
+            Downstream::Stream(answer) => {
+                self.stream_answer(now, &answer);
+                Received::Handled
+            }
+            Downstream::InvokeResponse(response) => self.invoke_response(response),
+            Downstream::Connected(_) | Downstream::Pong | Downstream::Unknown { .. } => {
+                Received::Handled
+            }
         }
     }
 
@@ -200,6 +203,7 @@ impl<C: Clone> Session<C> {
         self.state = State::Connected;
         self.failed_recoveries = 0;
         self.event(Event::RecoveryConfirmed);
+        self.newer_recovered(now);
         let rejoin = self.config.reconnect.rejoin;
         if rejoin.is_some_and(|rejoin| rejoin.on_recovery) {
             self.rejoin(now);

@@ -1,5 +1,6 @@
 mod behaviour;
 mod habits;
+mod newer;
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::*;
 use crate::base::{AckId, Cause, SequenceId};
 use crate::protocol::{Dial, Outcome, Received, RecoveryFailure, Transmission};
 use crate::wire::{
-    Ack, AckError, Connected, Data, DataMessage, Downstream, MessageFrom, Subprotocol, close,
+    Ack, AckError, Connected, Data, DataMessage, Downstream, MessageFrom, Subprotocol, close, json,
 };
 
 /// A session with what it asked for, driven by hand.
@@ -21,6 +22,8 @@ struct Rig {
     sent: Vec<(Operation<u32>, Transmission)>,
     controls: Vec<Control>,
     closes: Vec<Option<Close>>,
+    /// Frames of streams and invocations, in JSON.
+    newer: Vec<String>,
 }
 
 impl Rig {
@@ -37,6 +40,7 @@ impl Rig {
             sent: Vec::new(),
             controls: Vec::new(),
             closes: Vec::new(),
+            newer: Vec::new(),
         }
     }
 
@@ -51,6 +55,12 @@ impl Rig {
             }
             match self.session.poll_transmit(self.now) {
                 Some(Transmit::Control(control)) => self.controls.push(control),
+                Some(Transmit::Newer(frame)) => {
+                    let data = |content: &u32| Data::Json(content.to_string().into());
+                    let mut bytes = Vec::new();
+                    json::encode_request(&frame.into_request(data), &mut bytes);
+                    self.newer.push(String::from_utf8(bytes).unwrap());
+                }
                 Some(Transmit::Request {
                     operation,
                     transmission,

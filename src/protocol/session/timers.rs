@@ -32,7 +32,7 @@ impl<C: Clone> Session<C> {
                 step: RecoveryStep::Opened { until: next },
             } => Some(until.min(next)),
         };
-        earliest([state, self.requests.deadline()])
+        earliest([state, self.requests.deadline(), self.newer.deadline()])
     }
 
     /// Lets timers fire.
@@ -82,6 +82,7 @@ impl<C: Clone> Session<C> {
                     }));
                 });
         self.settle(now, settled);
+        self.newer_timeout(now);
     }
 
     /// Whether the end of the window ends this step.

@@ -42,6 +42,7 @@ impl<C: Clone> Session<C> {
             && self.token.is_some()
             && self.transport < u16::MAX;
         self.event(Event::TransportLost(close.clone()));
+        self.newer_transport_lost();
         let settled = self.requests.transport_lost(now, &self.config.retry);
         self.settle(now, settled);
         if recoverable {
@@ -116,5 +117,6 @@ impl<C: Clone> Session<C> {
         self.watch.ping = false;
         self.requests.forget_rejoins();
         self.rejoining = Rejoining::default();
+        self.newer_connection_lost();
     }
 }

@@ -13,7 +13,7 @@ use crate::scenario::{
     Arrivals, ChaosEntry, ChaosKind, Destination, Effect, GroupChoice, Mode, Pool, Profile,
     Promise, Publish, Scenario, Share, Sizes, TargetSpec, Threshold, Timing,
 };
-use crate::verify::{Permitted, Tally, Verification, Violation};
+use crate::verify::{GroupBooks, Permitted, Sent, Tally, Verification, Violation};
 use crate::wire::{DataType, Subprotocol};
 
 /// A threshold; the one place of these tests that knows its fields.
@@ -75,6 +75,7 @@ pub(in crate::report) fn scenario() -> Scenario {
         no_echo: false,
     });
     Scenario {
+        notes: Vec::new(),
         name: "quickstart".into(),
         seed: Seed(7),
         seed_drawn: false,
@@ -88,6 +89,7 @@ pub(in crate::report) fn scenario() -> Scenario {
         groups: (0..20).map(|n| format!("group-{n}")).collect(),
         chaos: vec![
             ChaosEntry {
+                stream: 0,
                 kind: ChaosKind::Reset,
                 pool: Some(0),
                 share: Share::Fraction(0.1),
@@ -101,6 +103,7 @@ pub(in crate::report) fn scenario() -> Scenario {
                 rolling: Duration::ZERO,
             },
             ChaosEntry {
+                stream: 1,
                 kind: ChaosKind::Blackout,
                 pool: None,
                 share: Share::Count(5),
@@ -162,22 +165,42 @@ pub(in crate::report) fn snapshot() -> Snapshot {
     snapshot
 }
 
+/// The ledger of `n` pairs that all arrived.
+fn delivered(n: u64) -> Delivery {
+    Delivery {
+        expected: n,
+        delivered: n,
+        verified: n,
+        addressed: n,
+        ..Delivery::default()
+    }
+}
+
 /// The verification of a healthy run of [`scenario`].
 pub(in crate::report) fn verification() -> Verification {
     let mut permitted = Tally::default();
     permitted.add(Permitted::ReplayOverlap, 31);
     Verification {
-        delivery: Delivery {
-            expected: 20_000,
-            delivered: 20_000,
-            verified: 20_000,
-            ..Delivery::default()
-        },
+        delivery: delivered(20_000),
+        pools: vec![delivered(10_000); 2],
+        groups: vec![
+            GroupBooks {
+                publish: Sent {
+                    attempted: 100,
+                    acked: 100,
+                    ..Sent::default()
+                },
+                delivery: delivered(1000),
+            };
+            20
+        ],
         violations: Tally::default(),
         permitted,
         unknown: Tally::default(),
         verifier: VerifierFacts {
             mode: "full",
+            asked: "full",
+            sampled: false,
             pairs: 2000,
             bytes: 90_000,
             not_exercised: vec!["D6 echo"],
@@ -383,7 +406,15 @@ fn pools_add_up_to_the_run() {
         sum(|p| p.publish.counts.acked),
         results.publish.counts.acked
     );
-    assert_eq!(sum(|p| p.delivery.messages), results.delivery.received);
+    assert_eq!(sum(|p| p.delivery.received), results.delivery.received);
+    assert!(results.books_add_up());
+    assert_eq!(results.groups.len(), 21);
+    let mut wrong = results.clone();
+    wrong.pools[1].delivery.delivered -= 1;
+    assert!(!wrong.books_add_up());
+    let mut wrong = results.clone();
+    wrong.groups[3].publish.acked += 1;
+    assert!(!wrong.books_add_up());
     assert_eq!(sum(|p| p.latency.ack.count), results.latency.ack.count);
     assert!(Violation::Lost as usize == 0);
 }

@@ -17,7 +17,17 @@ fn shown(results: &Results) -> String {
 fn failed() -> Results {
     let (scenario, snapshot, mut verification) = (scenario(), snapshot(), verification());
     verification.violations.add(Violation::Lost, 1);
-    verification.delivery.delivered -= 1;
+    for ledger in [
+        &mut verification.delivery,
+        &mut verification.pools[1],
+        &mut verification.groups[0].delivery,
+    ] {
+        ledger.delivered -= 1;
+        ledger.lost += 1;
+        // The edge pairs are permitted losses.
+        ledger.permitted += 12;
+        ledger.addressed += 12;
+    }
     verification.delivery.edge = 12;
     verification.incidents.push(Incident {
         kind: "lost",
@@ -28,6 +38,7 @@ fn failed() -> Results {
         publisher: Some(7),
         group: Some("group-3".into()),
         seq: Some(1841),
+        connections: vec!["3kdZ".into(), "9fA".into()],
         evidence: vec![
             "publisher connection 9fA epoch 0: sent 12.204 s, success 12.209 s".into(),
             "frames    seqId 88 7#1840 | 89 7#1842\u{1b}[31m".into(),

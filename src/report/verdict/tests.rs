@@ -19,7 +19,14 @@ fn decided(results: &Results) -> (u8, Verdict) {
 
 fn lose_one(verification: &mut Verification) {
     verification.violations.add(Violation::Lost, 1);
-    verification.delivery.delivered -= 1;
+    for ledger in [
+        &mut verification.delivery,
+        &mut verification.pools[1],
+        &mut verification.groups[0].delivery,
+    ] {
+        ledger.delivered -= 1;
+        ledger.lost += 1;
+    }
 }
 
 #[test]

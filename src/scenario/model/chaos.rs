@@ -35,7 +35,8 @@ pub enum ChaosKind {
     Slice,
     /// The connection ends inside a frame.
     MidFrame,
-    /// Connections die, and handshakes of new ones never come to an end.
+    /// Connections die; new ones are opened, and the client never ends its handshake: load
+    /// that hubs must shed.
     HandshakeHang,
     /// New connections are refused; those that are up stay.
     Refuse,
@@ -127,6 +128,8 @@ impl ChaosKind {
 pub struct ChaosEntry {
     /// What happens.
     pub kind: ChaosKind,
+    /// The number of its seed stream: its place in the file, unless it names another.
+    pub stream: u32,
     /// Whose clients; `None`: those of every pool.
     pub pool: Option<usize>,
     /// To how many of them, each time.

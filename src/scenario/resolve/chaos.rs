@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::effect;
+use super::{effect, timing};
+use crate::base::units::format_duration;
 use crate::scenario::model::{ChaosEntry, ChaosKind, Pool, Share, TargetSpec, Timing};
 use crate::scenario::read::names::did_you_mean;
 use crate::scenario::read::scalar;
@@ -10,9 +11,9 @@ use crate::scenario::read::section::{Section, items};
 use crate::scenario::read::source::{Mistakes, Place};
 use crate::scenario::read::tree::Node;
 
-pub(in crate::scenario) const KEYS: [&str; 16] = [
-    "kind", "pool", "at", "start", "every", "until", "share", "count", "zones", "rolling", "for",
-    "delay", "jitter", "rate", "size", "window",
+pub(in crate::scenario) const KEYS: [&str; 17] = [
+    "kind", "stream", "pool", "at", "start", "every", "until", "share", "count", "zones",
+    "rolling", "for", "delay", "jitter", "rate", "size", "window",
 ];
 /// Zones that clients are divided into.
 const ZONES_MAX: u64 = 10_000;
@@ -22,14 +23,6 @@ const ENTRIES_MAX: usize = 256;
 pub const HITS_MAX: u64 = 1_000_000;
 /// The same for all entries of a file.
 const PLAN_HITS_MAX: u64 = 2_000_000;
-
-impl Context<'_> {
-    /// The pools that hold connections, each with its clients before `--scale`.
-    fn clients(&self) -> impl Iterator<Item = (&Pool, u32)> {
-        let pools = self.pools.iter().zip(self.asked.iter().copied());
-        pools.filter(|(pool, _)| !pool.server)
-    }
-}
 
 /// What entries are checked against.
 pub(super) struct Context<'c> {
@@ -42,9 +35,18 @@ pub(super) struct Context<'c> {
     pub(super) duration_forced: bool,
 }
 
+impl Context<'_> {
+    /// The pools that hold connections, each with its clients before `--scale`.
+    fn clients(&self) -> impl Iterator<Item = (&Pool, u32)> {
+        let pools = self.pools.iter().zip(self.asked.iter().copied());
+        pools.filter(|(pool, _)| !pool.server)
+    }
+}
+
 pub(super) fn read(
     file: &Section<'_>,
     context: &Context<'_>,
+    notes: &mut Vec<String>,
     mistakes: &mut Mistakes,
 ) -> Vec<ChaosEntry> {
     let Some(node) = file.get("chaos") else {
@@ -62,6 +64,13 @@ pub(super) fn read(
     let (mut entries, mut sum) = (Vec::new(), 0u64);
     for (nth, item) in items.iter().enumerate() {
         if let Some((entry, hits)) = entry(item, nth, context, mistakes) {
+            if let Some(first) = beyond(&entry, context) {
+                let (kind, at) = (entry.kind.name(), format_duration(first));
+                notes.push(format!(
+                    "chaos.{nth} ({kind} from {at} on) is left out: the load is over before"
+                ));
+                continue;
+            }
             entries.push(entry);
             sum = sum.saturating_add(hits);
         }
@@ -72,6 +81,23 @@ pub(super) fn read(
         mistakes.add(node.place, what);
     }
     entries
+}
+
+/// When an entry would first happen, if a flag made the load end before.
+fn beyond(entry: &ChaosEntry, context: &Context<'_>) -> Option<Duration> {
+    let (Timing::At(first) | Timing::Every { start: first, .. }) = entry.timing;
+    let late = context.duration.is_some_and(|end| first >= end);
+    (late && context.duration_forced).then_some(first)
+}
+
+/// The number of its seed stream: its place, unless it names another.
+fn stream(section: &Section<'_>, nth: usize, mistakes: &mut Mistakes) -> u32 {
+    let max = u64::from(u32::MAX);
+    section
+        .get("stream")
+        .and_then(|node| scalar::whole(node, "the number of a seed stream", 0, max, mistakes))
+        // At most ENTRIES_MAX entries.
+        .map_or(nth as u32, |read| read.value as u32)
 }
 
 /// One entry, and how often it hits a client.
@@ -88,13 +114,14 @@ fn entry(
     };
     let section = Section::open(node, head, &path, &KEYS, mistakes)?;
     let before = mistakes.len();
+    let stream = stream(&section, nth, mistakes);
     let kind = kind(&section, mistakes);
     let pool = pool(&section, context, mistakes);
-    let timing = timing(&section, context, mistakes);
+    let timing = timing::timing(&section, context, mistakes);
     let kind = kind?;
     let lasts = match kind {
         ChaosKind::RecoverLate => effect::window(&section, mistakes),
-        _ => lasts(&section, kind, mistakes),
+        _ => timing::lasts(&section, kind, mistakes),
     };
     let effect = effect::read(&section, kind, mistakes);
     let rolling = effect::rolling(&section, timing.as_ref(), context.duration, mistakes);
@@ -111,6 +138,7 @@ fn entry(
     }
     let entry = ChaosEntry {
         kind,
+        stream,
         pool: pool?,
         share: share?,
         timing: timing?,
@@ -159,129 +187,6 @@ fn pool(
             .maybe_mend(did_you_mean(&read.shown, names()));
     }
     found.map(Some)
-}
-
-/// `at`, or `start`/`every`/`until`.
-fn timing(section: &Section<'_>, context: &Context<'_>, mistakes: &mut Mistakes) -> Option<Timing> {
-    for key in ["start", "every", "until"] {
-        let why = "`at` is for once; `start`, `every` and `until` are for again and again";
-        if section.conflict("at", key, why, mistakes) {
-            return None;
-        }
-    }
-    if section.get("at").is_some() {
-        return Some(Timing::At(time(section, "at", context, mistakes)?));
-    }
-    let Some(node) = section.get("every") else {
-        let what = match section.get("start").or(section.get("until")) {
-            Some(_) => "`start` and `until` need `every`",
-            None => "it is not said when this happens",
-        };
-        mistakes
-            .add(section.place, what)
-            .mend("add `at: 5s` for once, or `start: 5s, every: 2s` for again and again");
-        return None;
-    };
-    let every = scalar::duration(node, mistakes);
-    let start = match section.get("start") {
-        Some(_) => time(section, "start", context, mistakes)?,
-        None => Duration::ZERO,
-    };
-    let until = until(section, start, context, mistakes)?;
-    let every = every?;
-    if every.value.is_zero() {
-        mistakes
-            .add(every.place, "`every` must be longer than nothing")
-            .expected("a duration, e.g. 2s");
-        return None;
-    }
-    Some(Timing::Every {
-        start,
-        every: every.value,
-        until,
-    })
-}
-
-/// A time inside the load.
-fn time(
-    section: &Section<'_>,
-    key: &str,
-    context: &Context<'_>,
-    mistakes: &mut Mistakes,
-) -> Option<Duration> {
-    let read = scalar::duration(section.get(key)?, mistakes)?;
-    if context.duration.is_some_and(|end| read.value >= end) {
-        let what = format!("`{key}: {}` is not before the end of the load", read.shown);
-        mistakes
-            .add(read.place, what)
-            .mend("inject it earlier, or make `duration` longer");
-        return None;
-    }
-    Some(read.value)
-}
-
-fn until(
-    section: &Section<'_>,
-    start: Duration,
-    context: &Context<'_>,
-    mistakes: &mut Mistakes,
-) -> Option<Duration> {
-    // Without an end of the load there is another mistake to mend first.
-    let end = context.duration?;
-    let Some(node) = section.get("until") else {
-        return Some(end);
-    };
-    let read = scalar::duration(node, mistakes)?;
-    let what = if read.value <= start {
-        format!("`until: {}` is not after `start`", read.shown)
-    } else if read.value > end && !context.duration_forced {
-        format!("`until: {}` is after the end of the load", read.shown)
-    } else {
-        return Some(read.value.min(end));
-    };
-    mistakes
-        .add(read.place, what)
-        .mend("leave `until` out to go on to the end of the load");
-    None
-}
-
-/// `for`, of kinds that last.
-fn lasts(section: &Section<'_>, kind: ChaosKind, mistakes: &mut Mistakes) -> Option<Duration> {
-    let name = kind.name();
-    let Some(entry) = section.entry("for") else {
-        // A half-open connection may well stay so until the client notices.
-        if kind.lasts() && kind != ChaosKind::HalfOpen {
-            mistakes
-                .add(
-                    section.place,
-                    format!("it is not said how long the {name} lasts"),
-                )
-                .mend("add `for: 5s`");
-        }
-        return None;
-    };
-    if !kind.lasts() {
-        let lasting = ChaosKind::ALL.iter().filter(|kind| kind.lasts());
-        let lasting: Vec<&str> = lasting.map(|kind| kind.name()).collect();
-        mistakes
-            .add(
-                entry.key_place,
-                format!("a {name} happens at once and has no `for`"),
-            )
-            .mend(format!(
-                "leave `for` out; these last: {}",
-                lasting.join(", ")
-            ));
-        return None;
-    }
-    let read = scalar::duration(&entry.value, mistakes)?;
-    if read.value.is_zero() {
-        mistakes
-            .add(read.place, format!("a {name} of no duration does nothing"))
-            .expected("a duration, e.g. 5s");
-        return None;
-    }
-    Some(read.value)
 }
 
 fn share(

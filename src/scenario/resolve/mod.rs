@@ -18,3 +18,4 @@ mod sessions;
 mod spread;
 pub(super) mod target;
 pub(super) mod threshold;
+mod timing;

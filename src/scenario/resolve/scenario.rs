@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{chaos, pools, target, threshold};
 use crate::base::Seed;
-use crate::scenario::model::{Mode, Promise, Scenario, TargetSpec};
+use crate::base::units::format_duration;
+use crate::scenario::model::{Mode, Pool, Promise, Scenario, TargetSpec};
 use crate::scenario::read::scalar;
 use crate::scenario::read::section::Section;
 use crate::scenario::read::source::{Mistakes, Place};
@@ -76,7 +77,7 @@ pub(in crate::scenario) fn resolve(
     let verify = verify(&file, mistakes);
     let target = target::read(&file, mistakes);
     let embedded = matches!(target, TargetSpec::Embedded { .. });
-    let pools = pools::read(&file, &verify, &target, duration, seed, outside, mistakes);
+    let mut pools = pools::read(&file, &verify, &target, duration, seed, outside, mistakes);
     let context = chaos::Context {
         pools: &pools.pools,
         asked: &pools.asked,
@@ -84,7 +85,12 @@ pub(in crate::scenario) fn resolve(
         duration,
         duration_forced: outside.duration_forced,
     };
-    let chaos = chaos::read(&file, &context, mistakes);
+    let mut notes = Vec::new();
+    let chaos = chaos::read(&file, &context, &mut notes, mistakes);
+    if outside.duration_forced {
+        let pools = pools.pools.iter_mut();
+        notes.extend(pools.filter_map(|pool| shorten(pool, duration?)));
+    }
     let judged = threshold::Context {
         pools: &pools.pools,
         duration,
@@ -109,7 +115,26 @@ pub(in crate::scenario) fn resolve(
         thresholds,
         pools: pools.pools,
         groups: pools.groups,
+        notes,
     })
+}
+
+/// Fits a pool's publishing into a load that a flag made shorter. Says so when nothing is
+/// left of it.
+fn shorten(pool: &mut Pool, load: Duration) -> Option<String> {
+    let publish = pool.publish.as_mut()?;
+    publish.stop = publish.stop.map(|stop| stop.min(load));
+    let start = publish.start;
+    if start < load {
+        return None;
+    }
+    if !pool.server {
+        pool.publish = None;
+    }
+    let (name, start) = (&pool.name, format_duration(start));
+    Some(format!(
+        "pool {name} publishes nothing: it would start at {start}, and the load is over before"
+    ))
 }
 
 fn version(file: &Section<'_>, mistakes: &mut Mistakes) {

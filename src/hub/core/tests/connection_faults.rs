@@ -102,6 +102,20 @@ fn a_stalled_connection_gets_everything_later() {
 }
 
 #[test]
+fn a_frozen_connection_gets_no_group_message_any_more_and_is_answered_all_the_same() {
+    let (mut world, a, b) = pair("freeze,count=1");
+    for n in 1..=4 {
+        world.publish(a, n, &format!("m{n}"));
+    }
+    assert_eq!(world.data(b), ["1:m1"]);
+    world.wait(60);
+    assert!(world.data(b).is_empty());
+    world.send(b, r#"{"type":"joinGroup","group":"h","ackId":7}"#);
+    assert_eq!(world.acks(b), ["7"]);
+    assert_eq!(count(&world, FaultKind::Freeze), 1);
+}
+
+#[test]
 fn connections_are_reset_or_closed_and_the_session_kept_unless_the_code_is_final() {
     let (mut world, a, b) = pair("reset");
     world.publish(a, 1, "m1");

@@ -22,7 +22,7 @@ impl World {
     }
 
     /// What a transport wrote, as (opcode, payload).
-    fn raw(&mut self, link: Key) -> (Vec<(u8, Vec<u8>)>, Option<End>) {
+    pub(super) fn raw(&mut self, link: Key) -> (Vec<(u8, Vec<u8>)>, Option<End>) {
         let mut bytes = Vec::new();
         let end = self.core.drain(link, &mut bytes, usize::MAX, self.now);
         let (mut frames, mut rest) = (Vec::new(), bytes.as_slice());

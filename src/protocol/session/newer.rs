@@ -1,0 +1,212 @@
+//! Streams and invocations of a session: what a caller asks for, and when they may go on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Session, State};
+use crate::base::Time;
+use crate::protocol::invoke::Invocations;
+use crate::protocol::io::{Event, Output, Received};
+use crate::protocol::newer::{
+    InvocationId, InvokeRefused, NewerCounts, NewerEvent, NewerFrame, StreamOptions, StreamRefused,
+};
+use crate::protocol::streams::Streams;
+use crate::wire::{InvokeResponse, StreamAnswer, StreamError};
+
+/// Everything of a session that a client without streams and invocations does without.
+#[derive(Debug)]
+pub(super) struct Newer<C> {
+    streams: Streams<C>,
+    invocations: Invocations<C>,
+    counts: NewerCounts,
+    events: VecDeque<NewerEvent>,
+}
+
+impl<C> Default for Newer<C> {
+    fn default() -> Self {
+        Newer {
+            streams: Streams::default(),
+            invocations: Invocations::default(),
+            counts: NewerCounts::default(),
+            events: VecDeque::new(),
+        }
+    }
+}
+
+impl<C> Newer<C> {
+    fn is_empty(&self) -> bool {
+        self.streams.len() == 0 && self.invocations.len() == 0
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let times = [self.streams.deadline(), self.invocations.deadline()];
+        times.into_iter().flatten().min()
+    }
+
+    pub(super) fn has_frame(&self, now: Time) -> bool {
+        self.streams.has_frame(now) || self.invocations.has_frame()
+    }
+
+    /// The next frame to write; only on a live connection.
+    pub(super) fn frame(&mut self, now: Time) -> Option<NewerFrame<'_, C>> {
+        if self.invocations.has_frame() {
+            return self.invocations.frame();
+        }
+        self.streams.frame(now, &mut self.counts)
+    }
+}
+
+impl<C: Clone> Session<C> {
+    // ---- commands ---------------------------------------------------------------------
+
+    /// Opens a stream to a group. Parts may be written at once; they leave when the hub has
+    /// accepted it ([`NewerEvent::StreamOpened`]). It ends with [`NewerEvent::StreamOver`].
+    ///
+    /// # Errors
+    /// Not connected, too many streams, a bad or taken name, an idle timeout of 0.
+    pub fn open_stream(&mut self, options: StreamOptions) -> Result<(), StreamRefused> {
+        if self.state != State::Connected {
+            return Err(StreamRefused::NotConnected);
+        }
+        let Newer {
+            streams, counts, ..
+        } = &mut self.newer;
+        streams.open(options, counts)
+    }
+
+    /// Writes the next part of a stream.
+    ///
+    /// # Errors
+    /// Gives the part back when there is no such stream, when it is being ended, or when
+    /// [`super::super::newer::PARTS_MAX`] parts wait to be accepted.
+    pub fn write_stream(&mut self, id: &str, content: C) -> Result<(), (C, StreamRefused)> {
+        let Newer {
+            streams, counts, ..
+        } = &mut self.newer;
+        streams.write(id, content, counts)
+    }
+
+    /// Ends a stream once all its parts are accepted, in an error or not. Whether there is
+    /// such a stream.
+    pub fn end_stream(&mut self, id: &str, error: Option<StreamError<'static>>) -> bool {
+        self.newer.streams.end(id, error)
+    }
+
+    /// Sends an event and wants its answer: it comes as [`Received::Invoked`], or there is
+    /// none and [`NewerEvent::InvocationFailed`] says why. Never tried again.
+    ///
+    /// # Errors
+    /// Not connected, too many invocations, or a protobuf subprotocol.
+    pub fn invoke(
+        &mut self,
+        now: Time,
+        event: Arc<str>,
+        content: C,
+        within: Option<Duration>,
+    ) -> Result<InvocationId, InvokeRefused> {
+        if self.config.subprotocol.is_binary() {
+            return Err(InvokeRefused::NoEncoding);
+        }
+        if self.state != State::Connected {
+            return Err(InvokeRefused::NotConnected);
+        }
+        let deadline = within.map(|within| now + within);
+        let Newer {
+            invocations,
+            counts,
+            ..
+        } = &mut self.newer;
+        invocations.add(event, content, deadline, counts)
+    }
+
+    /// Forgets an invocation and tells the hub. Whether it had no answer yet.
+    pub fn cancel_invocation(&mut self, id: InvocationId) -> bool {
+        self.newer.invocations.cancel(id)
+    }
+
+    /// Streams that are not over.
+    pub fn open_streams(&self) -> usize {
+        self.newer.streams.len()
+    }
+
+    /// Invocations without an answer.
+    pub fn pending_invocations(&self) -> usize {
+        self.newer.invocations.len()
+    }
+
+    /// What happened at the bounds and edges of streams and invocations.
+    pub fn newer_counts(&self) -> NewerCounts {
+        self.newer.counts
+    }
+
+    // ---- inputs -----------------------------------------------------------------------
+
+    pub(super) fn stream_answer(&mut self, now: Time, answer: &StreamAnswer<'_>) {
+        let Newer {
+            streams,
+            counts,
+            events,
+            ..
+        } = &mut self.newer;
+        streams.answer(answer, now, events, counts);
+        self.tell_newer();
+    }
+
+    pub(super) fn invoke_response<'a>(&mut self, response: InvokeResponse<'a>) -> Received<'a> {
+        let Newer {
+            invocations,
+            counts,
+            ..
+        } = &mut self.newer;
+        match invocations.answered(&response.invocation_id, counts) {
+            Some(id) => Received::Invoked { id, response },
+            None => Received::Handled,
+        }
+    }
+
+    pub(super) fn newer_timeout(&mut self, now: Time) {
+        if self.newer.is_empty() {
+            return;
+        }
+        self.newer.streams.timeout(now, &mut self.newer.events);
+        self.newer.invocations.timeout(now, &mut self.newer.events);
+        self.tell_newer();
+    }
+
+    // ---- the connection ---------------------------------------------------------------
+
+    pub(super) fn newer_transport_lost(&mut self) {
+        let Newer {
+            streams,
+            invocations,
+            events,
+            ..
+        } = &mut self.newer;
+        streams.transport_lost(events);
+        invocations.transport_lost(events);
+        self.tell_newer();
+    }
+
+    pub(super) fn newer_recovered(&mut self, now: Time) {
+        self.newer.streams.recovered(now);
+    }
+
+    pub(super) fn newer_connection_lost(&mut self) {
+        let Newer {
+            streams,
+            invocations,
+            events,
+            ..
+        } = &mut self.newer;
+        streams.connection_lost(events);
+        invocations.transport_lost(events);
+        self.tell_newer();
+    }
+
+    fn tell_newer(&mut self) {
+        let events = self.newer.events.drain(..);
+        self.outputs
+            .extend(events.map(|event| Output::Event(Event::Newer(event))));
+    }
+}

@@ -1,0 +1,123 @@
+//! Evidence kept at detection: what an incident will need is copied while it is still
+//! recorded, because losses are judged at the end of a run, hours after the fact.
+//!
+//! A receiver's shard notices that a delivery is overdue, keeps the receiver's story, and
+//! asks the publisher's shard, with its next facts, to keep what it recorded of the message.
+//! All of it is bounded: later incidents of a run with many do without.
+
+use std::cell::Cell;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::pairs::PairKey;
+use super::recorder::PublishRecord;
+use super::shard::Shard;
+use crate::base::{Slot, Time};
+use crate::payload::StreamId;
+
+/// Messages that one shard asks to keep, in the whole run.
+const PINS_MAX: usize = 256;
+/// Messages kept by a publisher's shard for all others, in the whole run.
+const KEPT_MAX: usize = 1024;
+/// Stories of receivers kept, one for each pair, in the whole run.
+const STORIES_MAX: usize = 64;
+
+/// What one shard keeps, and asks others to keep.
+#[derive(Debug, Default)]
+pub(super) struct Pins {
+    /// To be asked with the next facts.
+    wanted: Vec<(StreamId, u32)>,
+    asked: FxHashSet<(StreamId, u32)>,
+    /// By pair: the message found overdue first, and the receiver's story then.
+    stories: FxHashMap<(u32, StreamId), (u32, Vec<String>)>,
+    /// What the publishers of this shard had recorded of single messages.
+    kept: FxHashMap<(StreamId, u32), Vec<PublishRecord>>,
+    /// Deliveries overdue when that was counted last, and when they were last looked for.
+    pub(super) overdue: Cell<u64>,
+    looked: u64,
+}
+
+impl Pins {
+    /// Asks for a message to be kept.
+    pub(super) fn want(&mut self, stream: StreamId, seq: u32) {
+        if self.asked.len() < PINS_MAX && self.asked.insert((stream, seq)) {
+            self.wanted.push((stream, seq));
+        }
+    }
+
+    pub(super) fn has_wanted(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// What is to be asked of the others.
+    pub(super) fn take_wanted(&mut self) -> Vec<(StreamId, u32)> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// What was kept, for the incidents of all shards.
+    pub(super) fn take_kept(&mut self) -> FxHashMap<(StreamId, u32), Vec<PublishRecord>> {
+        std::mem::take(&mut self.kept)
+    }
+
+    /// The story of a pair kept when one of `first ..= last` was found overdue.
+    pub(super) fn story(&self, slot: u32, stream: StreamId, first: u32, last: u32) -> &[String] {
+        match self.stories.get(&(slot, stream)) {
+            Some((seq, lines)) if (first..=last).contains(seq) => lines,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        let lines = self.stories.values().flat_map(|(_, lines)| lines);
+        let stories: usize = lines.map(|line| line.len() + size_of::<String>()).sum();
+        let records: usize = self.kept.values().map(Vec::len).sum();
+        (stories + records * size_of::<PublishRecord>() + self.asked.len() * 16) as u64
+    }
+}
+
+impl Shard {
+    /// Keeps what the publishers of this shard recorded of messages that others ask about.
+    pub(super) fn keep_pinned(&mut self, asked: &[(StreamId, u32)]) {
+        for (stream, seq) in asked {
+            let ours = self.slots.contains(&stream.publisher.0);
+            if !ours || self.pins.kept.len() >= KEPT_MAX {
+                continue;
+            }
+            let records = self.outbox.recorded(*stream, *seq);
+            if !records.is_empty() {
+                self.pins.kept.entry((*stream, *seq)).or_insert(records);
+            }
+        }
+    }
+
+    /// Keeps the stories of deliveries found overdue since the last look.
+    pub(super) fn pin_overdue(&mut self, now: Time) {
+        let overdue = self.pins.overdue.get();
+        if overdue <= self.pins.looked || self.pins.stories.len() >= STORIES_MAX {
+            self.pins.looked = overdue;
+            return;
+        }
+        self.pins.looked = overdue;
+        let mut found: Vec<(u32, StreamId, u32)> = Vec::new();
+        self.each_owed(now, &mut |key: PairKey, stream, piece, old| {
+            let membership = &self.members[key.member() as usize];
+            let slot = membership.slot.0;
+            let id = StreamId {
+                publisher: stream.publisher,
+                group: membership.group,
+            };
+            let room = self.pins.stories.len() + found.len() < STORIES_MAX;
+            let known = found.last().is_some_and(|(s, i, _)| (*s, *i) == (slot, id));
+            if piece.first <= old && room && !known && !self.pins.stories.contains_key(&(slot, id))
+            {
+                found.push((slot, id, piece.first));
+            }
+        });
+        for (slot, stream, seq) in found {
+            let mut story = vec![format!("found overdue at {now}; the receiver then:")];
+            self.receiver_story(Slot(slot), &mut story);
+            self.pins.stories.insert((slot, stream), (seq, story));
+            self.pins.want(stream, seq);
+        }
+    }
+}
