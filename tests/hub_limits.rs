@@ -74,3 +74,20 @@ async fn beyond_the_limit_connects_are_refused_until_a_place_is_free() {
     assert_eq!(status_of(&hub, path).await, 101);
     assert_eq!(hub.stop().connections_refused[&429], 2);
 }
+
+#[tokio::test]
+async fn anonymous_clients_are_let_in_only_when_allowed_and_without_any_role() {
+    let hub = hub_with(|config| config.access_key = Some(NEW.into()));
+    assert_eq!(status_of(&hub, "/client/hubs/chat").await, 401);
+    let hub = hub_with(|config| {
+        config.access_key = Some(NEW.into());
+        config.allow_anonymous = true;
+    });
+    let mut raw = Raw::connect(&hub, "/client/hubs/chat").await;
+    assert_eq!(raw.json().await["userId"], "");
+    raw.send(r#"{"type":"joinGroup","group":"g","ackId":1}"#)
+        .await;
+    assert_eq!(raw.json().await["error"]["name"], "Forbidden");
+    let bad = status_of(&hub, "/client/hubs/chat?access_token=bad").await;
+    assert_eq!(bad, 401, "a bad token is not none");
+}

@@ -166,7 +166,7 @@ pub struct ExplainArgs {
 #[derive(Debug, clap::Args)]
 pub struct HubArgs {
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = listen_address)]
     pub listen: SocketAddr,
     /// Allow an address other than loopback
     #[arg(long)]
@@ -177,6 +177,9 @@ pub struct HubArgs {
     /// Take tokens signed with this key, too
     #[arg(long, value_name = "K", env = "HUBSTORM_SECONDARY_ACCESS_KEY", hide_env_values = true, value_parser = access_key, requires = "access_key")]
     pub secondary_access_key: Option<SecretString>,
+    /// Let in clients without a token, too, with no role at all
+    #[arg(long, requires = "access_key")]
+    pub allow_anonymous: bool,
     /// Refuse connections beyond so many with 429 [default: no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
@@ -204,6 +207,9 @@ pub struct HubArgs {
     /// Serve by TLS with a certificate made now, and write it here
     #[arg(long, value_name = "FILE", conflicts_with = "tls_cert")]
     pub tls_self_signed: Option<PathBuf>,
+    /// Time between WebSocket pings, 1s to 120s; who is silent for two is cut off
+    #[arg(long, value_name = "D", default_value = "20s", value_parser = keep_alive)]
+    pub keep_alive: Duration,
     /// How long a dropped session can be recovered
     #[arg(long, value_name = "D", default_value = "30s", value_parser = parse_duration)]
     pub recovery_window: Duration,
@@ -347,6 +353,27 @@ fn access_key(text: &str) -> Result<SecretString, &'static str> {
         return Err("the key is empty; leave the flag and its variable out to take everyone");
     }
     Ok(SecretString::from(text))
+}
+
+/// Reads where to listen; `localhost` stands for 127.0.0.1.
+fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    let text = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    text.parse()
+        .map_err(|_| "write ADDRESS:PORT, e.g. 127.0.0.1:8080, or 127.0.0.1:0 for a free port")
+}
+
+/// Reads the time between pings, as the service's setting bounds it.
+fn keep_alive(text: &str) -> Result<Duration, String> {
+    let period = parse_duration(text).map_err(|error| error.to_string())?;
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(120);
+    if allowed.contains(&period) {
+        Ok(period)
+    } else {
+        Err("write a time from 1s to 120s".to_owned())
+    }
 }
 
 /// Whether an address can be reached from other machines.

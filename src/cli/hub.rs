@@ -24,6 +24,8 @@ pub(super) fn hub(args: HubArgs) -> u8 {
     let mut config = HubConfig::new(args.listen, Seed(args.seed), Clock::start());
     config.access_key = args.access_key;
     config.secondary_access_key = args.secondary_access_key;
+    config.allow_anonymous = args.allow_anonymous;
+    config.keep_alive = args.keep_alive;
     config.max_connections = args.max_connections.map(|most| most as usize);
     config.faults = args.fault;
     config.recovery_window = args.recovery_window;

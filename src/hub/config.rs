@@ -147,6 +147,9 @@ pub struct HubConfig {
     pub access_key: Option<SecretString>,
     /// Tokens signed with this key are as good: the old key while the other is replaced.
     pub secondary_access_key: Option<SecretString>,
+    /// With a key: clients without a token are let in, too, with no role at all; the connect
+    /// handler may give them some. Source: docs, hub settings (`anonymousConnectPolicy`).
+    pub allow_anonymous: bool,
     /// Sessions at once, those in their recovery window included; connects beyond are
     /// refused with 429. `None`: as many as the machine holds.
     pub max_connections: Option<usize>,
@@ -182,6 +185,7 @@ impl HubConfig {
             listen,
             access_key: None,
             secondary_access_key: None,
+            allow_anonymous: false,
             max_connections: None,
             faults: Vec::new(),
             seed,

@@ -17,10 +17,10 @@ pub fn ready_line(addr: SocketAddr, is_tls: bool) -> String {
 }
 
 /// Runs a hub until SIGINT or SIGTERM, then stops it in good order. Prints the ready line
-/// on stdout; writes the truth to `truth_path` on SIGUSR1 and at the end.
+/// on stdout; writes the truth to `truth_path` at once, on SIGUSR1, and at the end.
 ///
 /// # Errors
-/// The hub could not start, or the truth file not be written at the end.
+/// The hub could not start, or the truth file not be written.
 pub fn run_foreground(config: HubConfig, truth_path: Option<PathBuf>) -> Result<(), HubError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -32,6 +32,10 @@ pub fn run_foreground(config: HubConfig, truth_path: Option<PathBuf>) -> Result<
         let mut user = signal(SignalKind::user_defined1()).map_err(HubError::Signals)?;
         let (is_tls, shown) = (config.tls.is_some(), config.clone());
         let hub = Hub::start(config)?;
+        // A path that cannot be written is better known now than at the end.
+        if let Some(path) = &truth_path {
+            write_truth(&hub.truth().await, path)?;
+        }
         // A closed stdout (nobody reads the line) is no reason not to serve.
         let mut stdout = std::io::stdout().lock();
         let mut lines = ready_line(hub.addr(), is_tls);

@@ -106,14 +106,20 @@ impl Core {
         let Some(link) = self.sessions.get(member).and_then(|session| session.link) else {
             return;
         };
-        if self.fault(FaultKind::Garbage, publication, member, None) {
+        // That of the delivery just made.
+        let id = self
+            .sessions
+            .get(member)
+            .map(|session| session.last_id)
+            .filter(|&id| id > 0);
+        if self.fault(FaultKind::Garbage, publication, member, id) {
             let frame = Out::Frame {
                 binary: false,
                 bytes: b"\x7bthis is no frame"[..].into(),
             };
             self.send(link, frame);
         }
-        if self.fault(FaultKind::Oversized, publication, member, None) {
+        if self.fault(FaultKind::Oversized, publication, member, id) {
             let mut text = br#"{"type":"oversized","padding":""#.to_vec();
             text.resize(text.len() + OVERSIZED_BYTES, b'x');
             text.extend_from_slice(b"\"}");
@@ -125,26 +131,26 @@ impl Core {
         }
         let group = Some(publication.group);
         if let Some(fired) = self.faults.fires(FaultKind::Stall, group, self.now) {
-            self.book(FaultKind::Stall, publication, member, None);
+            self.book(FaultKind::Stall, publication, member, id);
             let wait = self.faults.lasting(fired);
             self.stall_link(link, wait);
         }
-        if self.fault(FaultKind::Freeze, publication, member, None)
+        if self.fault(FaultKind::Freeze, publication, member, id)
             && let Some(session) = self.sessions.get_mut(member)
         {
             session.fault_state.get_or_insert_default().frozen = true;
         }
-        if self.fault(FaultKind::HalfOpen, publication, member, None)
+        if self.fault(FaultKind::HalfOpen, publication, member, id)
             && let Some(state) = self.links.get_mut(link)
         {
             state.mute = true;
             state.outbox.clear();
         }
-        if self.fault(FaultKind::Reset, publication, member, None) {
+        if self.fault(FaultKind::Reset, publication, member, id) {
             self.end_link(link, End::Reset);
         }
         if let Some(fired) = self.faults.fires(FaultKind::Close, group, self.now) {
-            self.book(FaultKind::Close, publication, member, None);
+            self.book(FaultKind::Close, publication, member, id);
             let code = self.faults.code(fired);
             if matches!(code, close::NORMAL | close::POLICY) {
                 self.doomed.push(member);

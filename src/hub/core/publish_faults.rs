@@ -130,7 +130,12 @@ impl Core {
         } = publication;
         if let Some(publisher) = publisher.filter(|_| publication.no_echo)
             && members.contains(&publisher)
-            && self.fault(FaultKind::Echo, publication, publisher, None)
+            && self.fault(
+                FaultKind::Echo,
+                publication,
+                publisher,
+                self.next_id(publisher),
+            )
         {
             self.deliver(publisher, message);
         }
@@ -313,6 +318,12 @@ impl Core {
 
     fn last_id(&self, key: Key) -> u64 {
         self.sessions.get(key).map_or(0, |session| session.last_id)
+    }
+
+    /// The sequence id that a session's next message gets, if it is one with numbers.
+    fn next_id(&self, key: Key) -> Option<u64> {
+        let session = self.sessions.get(key)?;
+        session.dialect.is_reliable().then_some(session.last_id + 1)
     }
 
     fn skip_id(&mut self, key: Key) {

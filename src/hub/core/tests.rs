@@ -1,5 +1,6 @@
 //! The core on a virtual clock: what a client sees, and what the hub counts.
 
+mod accounts;
 mod connection_faults;
 mod dialects;
 mod faults;

@@ -347,11 +347,15 @@ fn identify(
         .or_else(|| bearer(headers));
     let keys = config.keys();
     let claims = match token {
-        None if keys.is_empty() => {
+        None if keys.is_empty() || config.allow_anonymous => {
             let identity = Identity {
                 hub,
                 user: None,
-                permissions: Permissions::all(),
+                permissions: if keys.is_empty() {
+                    Permissions::all()
+                } else {
+                    Permissions::from_roles([])
+                },
                 remembered: Remembered::default(),
                 groups: Vec::new(),
                 token_lifetime: TOKEN_LIFETIME_MAX,

@@ -182,7 +182,7 @@ fn outsiders_and_senders_get_what_is_not_theirs() {
         r#"{"type":"sendToGroup","group":"g","noEcho":true,"data":1}"#,
     );
     assert_eq!(scene.world.data(sender), ["1:1"]);
-    scene.booked(FaultKind::Echo, None, None);
+    scene.booked(FaultKind::Echo, Some(1), None);
     let mut scene = Scene::new("swallow_echo");
     scene.world.publish(scene.members[0], 1, "x");
     assert!(scene.world.data(scene.members[0]).is_empty());
