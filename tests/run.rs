@@ -393,3 +393,51 @@ fn a_run_that_a_threshold_ends_ends_its_faults_too() {
     assert_eq!(report["violations"]["lost"], 0, "{text}");
     assert_eq!(report["delivery"]["unverified"], 0, "{text}");
 }
+
+/// A group that outgrows the verifier's memory while the run goes on: a thousand receivers,
+/// and publishers that come late.
+const GROWING: &str = "
+hubstorm: 1
+name: growing
+seed: 11
+duration: 4s
+drain: 2s
+pools:
+  readers: {clients: 900, groups: {names: [room], join: all}}
+  early: {clients: 8, publish: {rate: 1/s, to: room}}
+  late: {clients: 24, publish: {rate: 20/min, to: room, start: 2s}}
+";
+
+#[test]
+fn a_run_over_the_memory_budget_says_what_it_does_not_verify_and_ends_with_4() {
+    let bench = Bench::new(GROWING);
+    let output = bench.run(&["--verify-memory", "1MiB"]);
+    assert_eq!(code(&output), 4, "{}", text(&output));
+    let report = bench.report();
+    assert_eq!(report["verdict"], "inconclusive");
+    let reasons = report["reasons"].to_string();
+    assert!(
+        reasons.contains("memory budget") && reasons.contains("nothing new was tracked"),
+        "{reasons}"
+    );
+    let unverified = count(&report, "/delivery/unverified");
+    assert!(unverified > 0 && count(&report, "/violations/lost") == 0);
+    assert_eq!(
+        count(&report, "/delivery/verified") + unverified,
+        count(&report, "/delivery/expected")
+    );
+    assert_eq!(report["verifier"]["sampled"], false);
+    // With room for it, the same run is verified whole.
+    let output = bench
+        .command(&["run", "scenario.yaml", "--out", "enough"])
+        .output()
+        .unwrap();
+    let enough = fs::read(bench.path("enough/report.json")).unwrap();
+    let enough: Value = serde_json::from_slice(&enough).unwrap();
+    assert_eq!(
+        count(&enough, "/delivery/unverified"),
+        0,
+        "{}",
+        text(&output)
+    );
+}

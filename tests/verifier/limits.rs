@@ -352,3 +352,60 @@ fn what_left_long_ago_and_groups_without_traffic_hold_no_memory() {
         );
     }
 }
+
+/// The figures of verification.md, section 7. Prints them: `--nocapture`.
+#[test]
+fn a_group_of_ten_thousand_receivers_and_a_hundred_publishers_fits() {
+    let (receivers, publishers) = (10_000_u32, 100_u32);
+    let slots = receivers + publishers;
+    let mut plan = plan(Promise::Reference, slots as usize, 1);
+    for slot in &mut plan.slots[..receivers as usize] {
+        slot.data_type = None;
+    }
+    let mut world = World::new(plan);
+    for slot in 0..slots {
+        world.connect(slot);
+    }
+    for slot in 0..receivers {
+        world.join(slot, G);
+    }
+    // The membership is visible everywhere, and its times are forgotten.
+    world.facts();
+    let bytes = |world: &World| -> (u64, u64) {
+        let now = world.time();
+        let all = world.shards.iter().map(|s| s.progress(now));
+        all.fold((0, 0), |sum, p| (sum.0 + p.bytes, sum.1 + p.pairs))
+    };
+    let sent: Vec<_> = (receivers..slots)
+        .map(|publisher| world.send(publisher, G))
+        .collect();
+    let (before, _) = bytes(&world);
+    let open: Vec<_> = (0..255).map(|_| world.send(receivers, G)).collect();
+    let in_flight = (bytes(&world).0 - before) / open.len() as u64;
+    for sent in sent.iter().chain(&open) {
+        world.ok(sent);
+    }
+    world.facts();
+    let (told, _) = bytes(&world);
+    // The newest stream first: every table grows to its full size.
+    for receiver in 0..receivers {
+        world.deliver(&sent[publishers as usize - 1], receiver);
+    }
+    let (held, pairs) = bytes(&world);
+    // The first frame of a receiver also makes its flight recorder.
+    let frames = u64::from(receivers) * 4 * 48;
+    let each = (held - told - frames) as f64 / pairs as f64;
+    println!(
+        "{pairs} pairs: {each:.2} bytes each; {in_flight} bytes per message in flight with its publisher; {:.1} MB in all",
+        held as f64 / 1e6
+    );
+    assert!(pairs >= u64::from(receivers * publishers));
+    // 4 for the frontier, 1/8 each for what came and what is folded, 2 while the membership
+    // is young; tables grow by 16 streams at a time.
+    assert!(each <= 6.6, "{each} bytes per pair");
+    assert!(
+        in_flight <= 12_000,
+        "{in_flight} bytes per message in flight"
+    );
+    assert!(held < 64 << 20, "{held} bytes");
+}
