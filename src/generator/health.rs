@@ -19,6 +19,9 @@ pub const SCHEDULE_LAG_P99_MAX_US: u64 = 250_000;
 pub const LOOP_LAG_P99_MAX_US: u64 = 500_000;
 /// The share of the open-files limit above which new connections fail for our own reasons.
 pub const FDS_SHARE_MAX: f64 = 0.98;
+/// The share of due publishes above which those that were dropped (too many in flight on
+/// their client, or its mailbox full) mean that the load was not the one asked for.
+pub const DROPPED_SHARE_MAX: f64 = 0.01;
 /// Fewer samples than this say nothing about a 99th percentile.
 pub const LAG_SAMPLES_MIN: u64 = 100;
 
@@ -80,18 +83,14 @@ impl GeneratorFacts {
             &snapshot.loop_lag,
             LOOP_LAG_P99_MAX_US,
         );
+        why.extend(dropped_over(snapshot));
         if let Some((sampler, last)) = sampler.and_then(|s| Some((s, s.last()?))) {
             facts.cpu_s = last.cpu_s;
             facts.peak_rss_bytes = last.peak_rss_bytes;
             facts.run_delay_s = last.run_delay_s;
             facts.cores_allowed = last.cores_allowed;
             facts.fds_peak = sampler.fds_peak();
-            if facts.fds_peak as f64 > last.fds_max as f64 * FDS_SHARE_MAX {
-                why.push(format!(
-                    "open files {} of {} allowed",
-                    facts.fds_peak, last.fds_max
-                ));
-            }
+            why.extend(files_over(facts.fds_peak, last.fds_max));
         }
         facts.saturated = !why.is_empty();
         facts.why = why.join("; ");
@@ -103,6 +102,24 @@ impl GeneratorFacts {
 fn p99(lag: Option<&Histogram<u64>>) -> Option<u64> {
     lag.filter(|lag| !lag.is_empty())
         .map(|lag| lag.value_at_quantile(0.99))
+}
+
+/// Says so when the limit of open files was all but reached.
+fn files_over(peak: u64, max: u64) -> Option<String> {
+    (peak as f64 > max as f64 * FDS_SHARE_MAX)
+        .then(|| format!("open files {peak} of {max} allowed"))
+}
+
+/// Says so when too many of the publishes that came due were dropped.
+fn dropped_over(snapshot: &Snapshot) -> Option<String> {
+    let attempted: u64 = snapshot.pools.iter().map(|p| p.publish.attempted).sum();
+    let dropped: u64 = snapshot.pools.iter().map(|p| p.publish.overflow).sum();
+    (dropped as f64 > attempted as f64 * DROPPED_SHARE_MAX).then(|| {
+        format!(
+            "{dropped} of {attempted} publishes dropped > {:.0} %",
+            DROPPED_SHARE_MAX * 100.0
+        )
+    })
 }
 
 /// Adds a line when enough samples show a 99th percentile over its bound.
@@ -137,6 +154,33 @@ mod tests {
         let facts = GeneratorFacts::judge(None, &snapshot);
         assert!(facts.saturated);
         assert_eq!(facts.why, "schedule lag p99 300 ms > 250 ms");
+    }
+
+    #[test]
+    fn clients_that_read_too_late_and_files_that_ran_out_are_named() {
+        let mut snapshot = Snapshot::new(1);
+        snapshot.loop_lag = lag(600_000, 1000);
+        let facts = GeneratorFacts::judge(None, &snapshot);
+        assert!(facts.saturated);
+        assert_eq!(facts.why, "loop lag p99 600 ms > 500 ms");
+        assert_eq!(files_over(979, 1000), None);
+        assert_eq!(
+            files_over(981, 1000).as_deref(),
+            Some("open files 981 of 1000 allowed")
+        );
+    }
+
+    #[test]
+    fn publishes_that_were_dropped_are_named_above_one_in_a_hundred() {
+        let mut snapshot = Snapshot::new(2);
+        snapshot.pools[0].publish.attempted = 900;
+        snapshot.pools[1].publish.attempted = 100;
+        snapshot.pools[1].publish.overflow = 10;
+        assert!(!GeneratorFacts::judge(None, &snapshot).saturated);
+        snapshot.pools[0].publish.overflow = 1;
+        let facts = GeneratorFacts::judge(None, &snapshot);
+        assert!(facts.saturated);
+        assert_eq!(facts.why, "11 of 1000 publishes dropped > 1 %");
     }
 
     #[test]

@@ -264,6 +264,59 @@ fn membership_does_not_survive_a_new_connection() {
     }
 }
 
+/// The races of publishes, each under its own name: a retry with the same ackId racing a
+/// recovery (`a_retry_racing_a_recovery_may_be_answered_twice`), a delivery before the
+/// publisher's ack (`a_delivery_may_come_before_its_publishers_answer`), a join's ack after
+/// the first delivery (here), a leave with messages in flight (here), a duplicate join
+/// (`a_duplicate_join_and_a_leave_make_one_window`).
+#[test]
+fn a_delivery_may_come_before_the_answer_to_its_receivers_join() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        warm(&mut world);
+        let now = world.tick();
+        world.shard(4).join_invoked(Slot(4), G, now);
+        let early = world.publish_to_all(0);
+        assert!(world.deliver(&early, 4).fresh);
+        let now = world.tick();
+        world.shard(4).join_answered(Slot(4), G, true, now);
+        world.wait(Duration::from_secs(1));
+        let owed = world.publish_to_all(0);
+        world.deliver(&owed, 4);
+        let v = world.finish();
+        Expect::default().of(&v);
+        // It was welcome, and nobody owed it.
+        assert_eq!(v.delivery.not_owed, 1);
+    }
+}
+
+#[test]
+fn a_leave_with_messages_in_flight_neither_owes_them_nor_minds_them() {
+    for promise in PROMISES {
+        for arrives in [false, true] {
+            let mut world = World::joined(promise);
+            warm(&mut world);
+            let now = world.tick();
+            world.shard(3).leave_invoked(Slot(3), G, now);
+            let flying = world.publish(0);
+            world.deliver(&flying, 1);
+            world.deliver(&flying, 2);
+            let now = world.tick();
+            world.shard(3).leave_answered(Slot(3), G, true, now);
+            let expect = match arrives {
+                true => {
+                    assert!(world.deliver(&flying, 3).fresh);
+                    Expect::default().permitted(Permitted::AfterLeaveRace, 1)
+                }
+                false => Expect::default().permitted(Permitted::AtMembershipEdge, 1),
+            };
+            let v = world.finish();
+            expect.of(&v);
+            assert_eq!(v.delivery.not_owed, u64::from(arrives));
+        }
+    }
+}
+
 #[test]
 fn what_is_sent_after_a_leave_stays_away() {
     for promise in PROMISES {

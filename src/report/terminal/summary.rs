@@ -361,8 +361,12 @@ fn truth(results: &Results, paint: Paint) -> Vec<String> {
 fn verifier(results: &Results) -> Vec<String> {
     let verifier = &results.verifier;
     let mut lines = vec![format!(
-        "mode {}, {} pairs in {}, self-check {}",
+        "mode {}{}, {} pairs in {}, self-check {}",
         verifier.mode,
+        match verifier.asked == "digest" {
+            true => " (digest was asked for; every pair is judged all the same)",
+            false => "",
+        },
         count(verifier.pairs),
         bytes(verifier.bytes),
         verifier.self_check
