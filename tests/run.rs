@@ -441,3 +441,21 @@ fn a_run_over_the_memory_budget_says_what_it_does_not_verify_and_ends_with_4() {
         text(&output)
     );
 }
+
+/// In a closed loop the hub paces its clients: each message follows the answer to the one
+/// before and a pause. An open loop would send at its own pace, and hide behind that name.
+#[test]
+fn a_closed_loop_waits_for_each_ack_and_is_called_so() {
+    let bench = Bench::new(
+        "seed: 1\nduration: 4s\npools:\n  a: {clients: 3, groups: {count: 1}, publish: {next: after_ack, pause: 100ms}}\n",
+    );
+    let output = bench.run(&["--quiet", "--hub-fault", "delay_ack,every=1,for=300ms"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let report = bench.report();
+    assert_eq!(report["run"]["load"], "closed", "{text}");
+    let attempted = report["publish"]["attempted"].as_u64().unwrap();
+    // Each takes 400 ms or more: at most ten and the first, of three clients.
+    assert!((3..=33).contains(&attempted), "{attempted}\n{text}");
+    assert_eq!(report["publish"]["acked"], attempted, "{text}");
+    assert_eq!(report["verdict"], "pass", "{text}");
+}

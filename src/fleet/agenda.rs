@@ -192,3 +192,89 @@ impl Agenda {
         *self = Agenda::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos;
+    use crate::scenario::{self, Overrides};
+
+    fn all(text: &str, slots: Range<u32>) -> Vec<(Duration, String)> {
+        let scenario = scenario::parse(text, "t.yaml", &Overrides::default(), &|_| None)
+            .unwrap_or_else(|wrong| panic!("{wrong}"));
+        let start = Time::from_secs(100);
+        let mut agenda = Agenda::new(&scenario, &chaos::plan(&scenario), slots, start);
+        let mut done = Vec::new();
+        while let Some(deadline) = agenda.deadline() {
+            // A fault under way goes on without a look at the time.
+            if agenda.hitting.is_none() {
+                let early = deadline.saturating_sub(Duration::from_micros(1));
+                assert!(agenda.pop(early).is_none());
+            }
+            // What is left of a fault may be other fleets' alone.
+            let Some((intended, due)) = agenda.pop(deadline) else {
+                continue;
+            };
+            assert_eq!(intended, deadline);
+            let what = match due {
+                Due::Publish(slot) => format!("publish {slot}"),
+                Due::Churn(slot) => format!("churn {slot}"),
+                Due::Arrive(slot) => format!("arrive {slot}"),
+                Due::Depart(slot) => format!("depart {slot}"),
+                Due::Inject(slot, injection) => format!("{} {slot}", injection.kind.name()),
+            };
+            done.push((intended - start, what));
+        }
+        done
+    }
+
+    const VISITORS: &str = "seed: 1\nduration: 10s\npools:\n  host: {clients: 1, groups: {count: 1}}\n  guests: {sessions: {arrive: 1/s, stay: 3s}, groups: {count: 1}, publish: {rate: 2/s}}\n";
+
+    #[test]
+    fn a_visitor_comes_publishes_while_it_is_there_and_goes() {
+        let done = all(VISITORS, 0..100);
+        let of = |what: &str| -> Vec<u64> {
+            let seconds = done.iter().filter(|(_, done)| done == what);
+            seconds.map(|(at, _)| at.as_secs()).collect()
+        };
+        assert_eq!((of("arrive 3"), of("depart 3")), (vec![2], vec![5]));
+        let published = of("publish 3");
+        assert!((5..=7).contains(&published.len()), "{published:?}");
+        assert!(
+            published.iter().all(|at| (2..5).contains(at)),
+            "{published:?}"
+        );
+        // Who would go after the load sees its end.
+        assert_eq!((of("arrive 10"), of("depart 10")), (vec![9], vec![]));
+        // One a second, and nobody but visitors comes during the load.
+        let arrivals = done.iter().filter(|(_, what)| what.starts_with("arrive"));
+        assert_eq!(arrivals.count(), 10);
+        assert!(of("arrive 0").is_empty());
+        assert!(done.is_sorted_by_key(|(at, _)| *at));
+    }
+
+    #[test]
+    fn fleets_share_the_work_out_without_doing_any_of_it_twice() {
+        let text =
+            format!("{VISITORS}chaos:\n  - {{kind: reset, start: 1s, every: 2s, share: 50%}}\n");
+        let whole = all(&text, 0..100);
+        let mut parts = all(&text, 0..4);
+        parts.extend(all(&text, 4..100));
+        let sorted = |mut done: Vec<(Duration, String)>| {
+            done.sort();
+            done
+        };
+        assert!(whole.iter().any(|(_, what)| what.starts_with("reset")));
+        assert_eq!(sorted(whole), sorted(parts));
+    }
+
+    #[test]
+    fn a_cleared_agenda_has_nothing_more_to_do() {
+        let text = "seed: 1\npools: {a: {clients: 1, groups: {count: 1}, publish: {rate: 9/s}}}\n";
+        let scenario = scenario::parse(text, "t.yaml", &Overrides::default(), &|_| None).unwrap();
+        let mut agenda = Agenda::new(&scenario, &chaos::plan(&scenario), 0..1, Time::ZERO);
+        assert!(agenda.deadline().is_some());
+        agenda.clear();
+        assert!(agenda.deadline().is_none() && agenda.pop(Time::from_secs(9999)).is_none());
+    }
+}

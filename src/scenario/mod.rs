@@ -27,5 +27,5 @@ pub use model::{
 pub use read::env::Env;
 pub use read::overrides::Overrides;
 pub use resolve::chaos::HITS_MAX;
-pub use resolve::threshold::{Measure, metrics};
+pub use resolve::metrics::{Measure, metrics};
 pub use yaml::to_yaml;

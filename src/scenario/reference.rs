@@ -52,8 +52,14 @@ pub enum Form {
     ByteRate,
     /// One of these.
     One(&'static [&'static str]),
-    /// A value, or a mapping with fixed keys.
-    ValueOrMap,
+    /// A whole number, or one of these words.
+    WholeOr(&'static [&'static str]),
+    /// A duration, or one of these words.
+    DurationOr(&'static [&'static str]),
+    /// A duration, `exponential(MEAN)` or `uniform(MIN, MAX)`.
+    Stay,
+    /// A value of this form, or a mapping with fixed keys.
+    OrMap(&'static Form),
 }
 
 /// The table's short hand.
@@ -133,15 +139,15 @@ pub const KEYS: &[Key] = &[
     key("pools.*.connections_per_user", Form::Whole, "Connections of one user, in slot order. Left out: 1.", "3", &[]),
     key("pools.*.sessions", Form::Map, "Visitors: each connects once during the load, stays, leaves its groups, closes.", "{arrive: 1/s, stay: 5s}", &["pools.a.clients="]),
     key("pools.*.sessions.arrive", Form::Rate, "How fast they come.", "2/s", VISITORS),
-    key("pools.*.sessions.stay", Form::Text, "How long: a duration, `exponential(MEAN)` or `uniform(MIN, MAX)`.", "exponential(10s)", VISITORS),
+    key("pools.*.sessions.stay", Form::Stay, "How long: a duration, `exponential(MEAN)` or `uniform(MIN, MAX)`.", "exponential(10s)", VISITORS),
     key("pools.*.groups", Form::Map, "The groups that its clients join.", "{count: 10, join: 1}", &[]),
     key("pools.*.groups.count", Form::Whole, "How many there are to join: `group-0`, `group-1`, ...", "10", MEMBERS),
     key("pools.*.groups.prefix", Form::Text, "Instead of `group-`.", "room-", MEMBERS),
-    key("pools.*.groups.size", Form::ValueOrMap, "Members of each, instead of a count (2: private pairs); a range `{min, max}`; or `zipf`, with `count`.", "zipf", MEMBERS),
+    key("pools.*.groups.size", Form::OrMap(&Form::WholeOr(&["zipf"])), "Members of each, instead of a count (2: private pairs); a range `{min, max}`; or `zipf`, with `count`.", "zipf", MEMBERS),
     key("pools.*.groups.size.min", Form::Whole, "Smallest group.", "3", SIZED),
     key("pools.*.groups.size.max", Form::Whole, "Largest group.", "30", SIZED),
     key("pools.*.groups.names", Form::Texts, "Their names, instead of a count.", "[lobby, news]", NAMED),
-    key("pools.*.groups.join", Form::ValueOrMap, "How many each client joins, or `all`. Left out: 1 of counted groups, all named ones.", "all", MEMBERS),
+    key("pools.*.groups.join", Form::WholeOr(&["all"]), "How many each client joins, or `all`. Left out: 1 of counted groups, all named ones.", "all", MEMBERS),
     key("pools.*.churn", Form::Map, "Clients leave a group for a while, again and again.", "{every: 30s, away: 2s}", MEMBERS),
     key("pools.*.churn.every", Form::Duration, "The mean time in the groups.", "20s", CHURN),
     key("pools.*.churn.away", Form::Duration, "The time away.", "1s", CHURN),
@@ -153,12 +159,12 @@ pub const KEYS: &[Key] = &[
     key("pools.*.client.retry.delay", Form::Duration, "The first pause. Left out: 800ms.", "1s", RETRY),
     key("pools.*.client.retry.max_delay", Form::Duration, "The longest pause.", "30s", RETRY),
     key("pools.*.client.retry.jitter", Form::Share, "Up to this share of a pause is added or taken away at random. Left out: 0%, java 5%.", "20%", RETRY),
-    key("pools.*.client.retry.ack_timeout", Form::Text, "How long an answer may take, or `never`. Left out: 30s.", "never", RETRY),
+    key("pools.*.client.retry.ack_timeout", Form::DurationOr(&["never"]), "How long an answer may take, or `never`. Left out: 30s.", "never", RETRY),
     key("pools.*.client.retry.refusals", Form::One(&["none", "errors", "all"]), "After which refusals: none, errors of the service, or all, `Forbidden` too. Left out: errors.", "all", RETRY),
     key("pools.*.client.retry.fresh_ack_id", Form::Flag, "A retry takes a new ackId, as most official clients do. Left out: false.", "true", RETRY),
     key("pools.*.client.sequence_ack", Form::Map, "When received messages are acknowledged.", "{interval: 1s, every: never}", &[]),
     key("pools.*.client.sequence_ack.interval", Form::Duration, "At the latest after so long. Left out: 200ms.", "1s", RECEIPTS),
-    key("pools.*.client.sequence_ack.every", Form::Text, "At the latest after so many messages, or `never`. Left out: 250.", "100", RECEIPTS),
+    key("pools.*.client.sequence_ack.every", Form::WholeOr(&["never"]), "At the latest after so many messages, or `never`. Left out: 250.", "100", RECEIPTS),
     key("pools.*.client.reconnect", Form::Map, "How new connections are tried.", "{attempts: unlimited, delay: 1s}", &[]),
     key("pools.*.client.reconnect.attempts", Form::Text, "Failed ones in a row until the client stops, or `unlimited`, which is left out; python: 4.", "4", RECONNECT),
     key("pools.*.client.reconnect.mode", Form::One(&["fixed", "exponential"]), "How pauses grow. Left out: exponential.", "fixed", RECONNECT),
@@ -175,9 +181,9 @@ pub const KEYS: &[Key] = &[
     key("pools.*.publish", Form::Map, "What each client publishes. Left out: the pool only listens.", "{rate: 1/s, to: group-1}", &[]),
     key("pools.*.publish.rate", Form::Rate, "Per client, open loop: the schedule never waits for the hub.", "2/s", &[]),
     key("pools.*.publish.pool_rate", Form::Rate, "Of all clients of the pool together, instead of `rate`.", "500/s", &["pools.a.publish.rate="]),
-    key("pools.*.publish.arrivals", Form::ValueOrMap, "`uniform` (left out), `poisson` or `burst` (ten at once; `{burst: N}`).", "poisson", &[]),
+    key("pools.*.publish.arrivals", Form::OrMap(&Form::One(&["uniform", "poisson", "burst"])), "`uniform` (left out), `poisson` or `burst` (ten at once; `{burst: N}`).", "poisson", &[]),
     key("pools.*.publish.arrivals.burst", Form::Whole, "Messages in one instant; the rate stays.", "5", &["pools.a.publish.arrivals={burst: 10}"]),
-    key("pools.*.publish.profile", Form::ValueOrMap, "How the rate changes over time, one shape; factors are numbers or percentages. Left out: `constant`.", "constant", &[]),
+    key("pools.*.publish.profile", Form::OrMap(&Form::One(&["constant"])), "How the rate changes over time, one shape; factors are numbers or percentages. Left out: `constant`.", "constant", &[]),
     key("pools.*.publish.profile.ramp", Form::Map, "From one factor to another, which stays.", "{from: 0, to: 1, over: 10s}", &[]),
     key("pools.*.publish.profile.ramp.from", Form::Number, "Left out: 0.", "10%", RAMP),
     key("pools.*.publish.profile.ramp.to", Form::Number, "Left out: 1.", "2", RAMP),
@@ -206,14 +212,14 @@ pub const KEYS: &[Key] = &[
     key("pools.*.publish.stop", Form::Duration, "When it stops. Left out: with the load.", "15s", &[]),
     key("pools.*.publish.next", Form::One(&["by_schedule", "after_ack"]), "`after_ack`: a closed loop; the report says so. Left out: by_schedule.", "after_ack", &["pools.a.publish.rate="]),
     key("pools.*.publish.pause", Form::Duration, "Of a closed loop: between an ack and the next message.", "100ms", CLOSED),
-    key("pools.*.publish.to", Form::ValueOrMap, "`joined` (left out): each of its own groups in turn; `random`: any of them, or of all; a group's name; `{event: NAME}`. Of servers: `everybody`, `random`, a group's name, `{user: POOL}` or `{connection: POOL}`.", "random", &[]),
+    key("pools.*.publish.to", Form::OrMap(&Form::Text), "`joined` (left out): each of its own groups in turn; `random`: any of them, or of all; a group's name; `{event: NAME}`. Of servers: `everybody`, `random`, a group's name, `{user: POOL}` or `{connection: POOL}`.", "random", &[]),
     key("pools.*.publish.to.event", Form::Text, "An event for the hub's upstream.", "heartbeat", &["pools.a.publish.to={event: x}"]),
     key("pools.*.publish.to.reply", Form::One(&["none", "echo"]), "`echo`: the event's handler gives the data back; the reply is owed, judged, and measured. Left out: none.", "echo", &["pools.a.publish.to={event: x}"]),
     key("pools.*.publish.to.user", Form::Text, "Of servers: a user of this pool, drawn each time.", "b", SERVERS),
     key("pools.*.publish.to.connection", Form::Text, "Of servers: a connection of this pool, drawn each time.", "b", TO_CONNECTION),
     key("pools.*.publish.payload", Form::Map, "The data of each message.", "{type: json, size: 128B}", &[]),
     key("pools.*.publish.payload.type", Form::One(&["text", "json", "binary", "protobuf"]), "Left out: json.", "text", &[]),
-    key("pools.*.publish.payload.size", Form::ValueOrMap, "Bytes of data, `{min, max}` or `{lognormal: {median, p99}}`. Left out: 128B.", "2KiB", &[]),
+    key("pools.*.publish.payload.size", Form::OrMap(&Form::Size), "Bytes of data, `{min, max}` or `{lognormal: {median, p99}}`. Left out: 128B.", "2KiB", &[]),
     key("pools.*.publish.payload.size.min", Form::Size, "Smallest.", "200B", RANGE),
     key("pools.*.publish.payload.size.max", Form::Size, "Largest.", "2KiB", RANGE),
     key("pools.*.publish.payload.size.lognormal", Form::Map, "Many small, few large.", "{median: 400B, p99: 4KiB}", &["pools.a.publish.payload={size: {}}"]),
@@ -276,6 +282,14 @@ pub fn json_schema() -> String {
     serde_json::to_string_pretty(&root).unwrap_or_default() + "\n"
 }
 
+/// How numbers, units of bytes and spans of time are written, as regular expressions.
+const NUMBER: &str = r"([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9_]+)";
+const BYTES: &str = "(B|b|kB|KB|MB|GB|KiB|MiB|GiB)";
+const SPAN: &str = concat!(
+    r"((([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9_]+)) *(ns|nsec|us|usec|µs|ms|msec|s|secs?|seconds?|",
+    r"m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?|M|months?|y|years?) *)+"
+);
+
 /// The schema of a mapping whose keys are those directly below `path`.
 fn mapping(path: &str) -> Value {
     let mut properties = Map::new();
@@ -299,6 +313,7 @@ fn schema(key: &Key) -> Value {
     let reference = json!({"type": "string", "pattern": r"\$\{"});
     let quantity =
         |pattern: &str| json!({"type": "string", "pattern": format!(r"\$\{{|{pattern}")});
+    let value = |form| schema(&Key { form, ..*key });
     match key.form {
         Form::Map => mapping(key.path),
         Form::Names => {
@@ -325,18 +340,21 @@ fn schema(key: &Key) -> Value {
         Form::Text => json!({"type": ["string", "number"]}),
         Form::Whole => json!({"anyOf": [{"type": "integer", "minimum": 0}, reference]}),
         Form::Number => {
-            json!({"anyOf": [{"type": "number", "minimum": 0}, quantity("^[0-9.]+%$")]})
+            json!({"anyOf": [{"type": "number", "minimum": 0}, quantity(&format!("^{NUMBER}%$"))]})
         }
         Form::Flag => json!({"anyOf": [{"type": "boolean"}, reference]}),
-        Form::Duration => quantity(r"^[0-9.]+ *(us|µs|ms|s|m|min|h|d)"),
-        Form::Rate => quantity(r"^[0-9.]+/(s|min|m|h)"),
-        Form::Size => quantity(r"^[0-9.]+ *([kKMG]i?)?[Bb]$"),
-        Form::ByteRate => quantity(r"^[0-9.]+ *([kKMG]i?)?[Bb]/s$"),
-        Form::Share => quantity(r"^[0-9.]+%$"),
+        Form::Duration => quantity(&format!("^{SPAN}$")),
+        Form::Rate => quantity(&format!("^{NUMBER} */(s|sec|m|min|h)$")),
+        Form::Size => quantity(&format!("^{NUMBER} *{BYTES}$")),
+        Form::ByteRate => quantity(&format!("^{NUMBER} *{BYTES}/s$")),
+        Form::Share => quantity(&format!("^{NUMBER} *%$")),
         Form::One(names) => json!({"anyOf": [{"enum": names}, reference]}),
-        Form::ValueOrMap => {
-            json!({"anyOf": [{"type": ["string", "integer"]}, mapping(key.path)]})
-        }
+        Form::WholeOr(words) => json!({"anyOf": [value(Form::Whole), {"enum": words}]}),
+        Form::DurationOr(words) => json!({"anyOf": [value(Form::Duration), {"enum": words}]}),
+        Form::Stay => quantity(&format!(
+            r"^({SPAN}|exponential\( *{SPAN} *\)|uniform\( *{SPAN} *, *{SPAN} *\))$"
+        )),
+        Form::OrMap(form) => json!({"anyOf": [value(*form), mapping(key.path)]}),
     }
 }
 
@@ -349,27 +367,35 @@ An example is written as `--set` takes it.\n\nQuantities are written as people w
 `${NAME}`, `${NAME:-default}` and `${NAME:?message}` take environment variables.\n\n| key | value | meaning | example |\n| --- | --- | --- | --- |\n",
     );
     for key in KEYS {
-        let form = match key.form {
-            Form::Map => "mapping".to_owned(),
-            Form::Names => "mapping of names".to_owned(),
-            Form::List => "list".to_owned(),
-            Form::Texts => "list of texts".to_owned(),
-            Form::Text => "text".to_owned(),
-            Form::Whole => "whole number".to_owned(),
-            Form::Number => "number or %".to_owned(),
-            Form::Flag => "true or false".to_owned(),
-            Form::Duration => "duration".to_owned(),
-            Form::Rate => "rate".to_owned(),
-            Form::Size => "size".to_owned(),
-            Form::Share => "share".to_owned(),
-            Form::ByteRate => "size/s".to_owned(),
-            Form::One(names) => names.join(", "),
-            Form::ValueOrMap => "value or mapping".to_owned(),
-        };
+        let form = named(key.form);
         let (path, says) = (key.path, key.says);
         let shown = path.replacen("pools.*", "pools.a", 1);
         let example = format!("`{shown}={}`", key.example);
         page.push_str(&format!("| `{path}` | {form} | {says} | {example} |\n"));
     }
     page
+}
+
+/// A form for people.
+fn named(form: Form) -> String {
+    match form {
+        Form::Map => "mapping".to_owned(),
+        Form::Names => "mapping of names".to_owned(),
+        Form::List => "list".to_owned(),
+        Form::Texts => "list of texts".to_owned(),
+        Form::Text => "text".to_owned(),
+        Form::Whole => "whole number".to_owned(),
+        Form::Number => "number or %".to_owned(),
+        Form::Flag => "true or false".to_owned(),
+        Form::Duration => "duration".to_owned(),
+        Form::Rate => "rate".to_owned(),
+        Form::Size => "size".to_owned(),
+        Form::Share => "share".to_owned(),
+        Form::ByteRate => "size/s".to_owned(),
+        Form::One(names) => names.join(", "),
+        Form::WholeOr(words) => format!("whole number, or {}", words.join(", ")),
+        Form::DurationOr(words) => format!("duration, or {}", words.join(", ")),
+        Form::Stay => "duration or distribution".to_owned(),
+        Form::OrMap(form) => format!("{}, or mapping", named(*form)),
+    }
 }

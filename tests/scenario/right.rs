@@ -305,3 +305,15 @@ proptest! {
         let _ = scenario::parse(CONTRACT, "t.yaml", &overrides, &no_env);
     }
 }
+
+#[test]
+fn a_pool_that_nothing_uses_is_told() {
+    // Most often a slip in a group's name: the run would measure less than meant.
+    let text = "seed: 1\npools:\n  talk: {clients: 2, groups: {count: 2}, publish: {rate: 1/s}}\n  hear: {clients: 2, groups: {names: [group-1]}}\n  deaf: {clients: 2, groups: {names: [grup-1]}}\n  bare: {clients: 2}\n  named: {clients: 2}\n  post: {servers: 1, publish: {rate: 1/s, to: {user: named}}}\n";
+    let notes = parse(text).unwrap().notes;
+    let of = |name: &str| notes.iter().filter(|note| note.contains(name)).count();
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert_eq!((of("pool deaf only"), of("pool bare only")), (1, 1));
+    let broadcast = format!("{text}  sky: {{servers: 1, publish: {{rate: 1/s, to: everybody}}}}\n");
+    assert!(parse(&broadcast).unwrap().notes.is_empty());
+}

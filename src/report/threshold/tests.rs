@@ -3,6 +3,19 @@ use crate::report::results::tests::{results, threshold};
 use crate::scenario::model::Comparison;
 
 #[test]
+fn everything_in_the_report_can_stand_in_a_threshold_and_nothing_else() {
+    // A count that no scenario can name is one that no build can be failed by.
+    let mut there = metric_names();
+    let mut named: Vec<String> = crate::scenario::metrics()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    there.sort();
+    named.sort();
+    assert_eq!(there, named);
+}
+
+#[test]
 fn every_listed_metric_can_be_looked_up_and_no_other() {
     let results = results();
     let names = metric_names();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{chaos, pools, target, threshold};
+use super::{chaos, idle, pools, target, threshold};
 use crate::base::Seed;
 use crate::base::units::format_duration;
 use crate::scenario::model::{Mode, Pool, Promise, Scenario, TargetSpec};
@@ -90,6 +90,9 @@ pub(in crate::scenario) fn resolve(
     if outside.duration_forced {
         let pools = pools.pools.iter_mut();
         notes.extend(pools.filter_map(|pool| shorten(pool, duration?)));
+    }
+    if mistakes.is_empty() {
+        notes.extend(idle::notes(&pools.pools, pools.groups.len()));
     }
     let judged = threshold::Context {
         pools: &pools.pools,

@@ -1,0 +1,123 @@
+//! The one table of metrics that thresholds can name.
+
+use crate::scenario::model::ChaosKind;
+use crate::verify::kinds::{Kind as _, Permitted, Unknown, Violation};
+
+/// What a metric is measured in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Measure {
+    /// A plain number.
+    Count,
+    /// A duration: `250ms`.
+    Duration,
+    /// A size: `2GiB`.
+    Bytes,
+    /// A plain number, or a percentage: of `delivery.expected`, or of the mean.
+    CountOrShare,
+}
+
+pub(super) const LATENCIES: [&str; 6] = [
+    "connect",
+    "ack",
+    "delivery",
+    "recovery",
+    "reconnect",
+    "reply",
+];
+pub(super) const STATISTICS: [&str; 9] = [
+    "min", "mean", "p50", "p75", "p90", "p95", "p99", "p999", "max",
+];
+const CLIENTS: [&str; 15] = [
+    "planned",
+    "connected_peak",
+    "connects",
+    "connect_failures",
+    "disconnects",
+    "disconnects_injected",
+    "disconnects_hub",
+    "disconnects_harness",
+    "recoveries",
+    "recovery_failures",
+    "reconnects",
+    "rejoins",
+    "rejoin_failures",
+    "leaves",
+    "bad_frames",
+];
+const PUBLISH: [&str; 9] = [
+    "attempted",
+    "acked",
+    "duplicate_acks",
+    "failed",
+    "unknown",
+    "unacked",
+    "retries",
+    "overflow",
+    "outstanding",
+];
+const DELIVERY: [(&str, Measure); 9] = [
+    ("expected", Measure::Count),
+    ("delivered", Measure::Count),
+    ("verified", Measure::CountOrShare),
+    ("unverified", Measure::Count),
+    ("not_owed", Measure::Count),
+    ("edge", Measure::Count),
+    ("received", Measure::Count),
+    ("replays", Measure::Count),
+    ("bytes", Measure::Bytes),
+];
+const GENERATOR: [(&str, Measure); 7] = [
+    ("cpu_s", Measure::Duration),
+    ("peak_rss_bytes", Measure::Bytes),
+    ("fds_peak", Measure::Count),
+    ("schedule_lag_p99_us", Measure::Duration),
+    ("loop_lag_p99_us", Measure::Duration),
+    ("run_delay_s", Measure::Duration),
+    ("rss_growth", Measure::CountOrShare),
+];
+
+/// Every metric that a threshold can name, with its measure.
+pub fn metrics() -> Vec<(String, Measure)> {
+    let mut metrics = Vec::new();
+    for kind in LATENCIES {
+        for statistic in STATISTICS {
+            metrics.push((format!("{kind}.{statistic}"), Measure::Duration));
+        }
+        metrics.push((format!("{kind}.count"), Measure::Count));
+    }
+    let mut section = |name: &str, keys: &mut dyn Iterator<Item = (&str, Measure)>| {
+        metrics.extend(keys.map(|(key, measure)| (format!("{name}.{key}"), measure)));
+    };
+    let counts = |key| (key, Measure::Count);
+    section("delivery", &mut DELIVERY.into_iter());
+    section("clients", &mut CLIENTS.into_iter().map(counts));
+    section("publish", &mut PUBLISH.into_iter().map(counts));
+    section("generator", &mut GENERATOR.into_iter());
+    let total = || std::iter::once("total");
+    let violations = Violation::ALL.iter().map(|kind| kind.name());
+    section("violations", &mut violations.chain(total()).map(counts));
+    let permitted = Permitted::ALL.iter().map(|kind| kind.name());
+    section("permitted", &mut permitted.chain(total()).map(counts));
+    let unknown = Unknown::ALL.iter().map(|kind| kind.name());
+    section("unknown", &mut unknown.chain(total()).map(counts));
+    let faults = ChaosKind::ALL.iter().map(|kind| kind.name());
+    section("chaos", &mut faults.chain(total()).map(counts));
+    metrics
+}
+
+pub(super) const LIVE: &str = "a latency, or a count of clients or publish";
+
+/// Whether a metric is counted while the run lasts, for each pool.
+pub(super) fn is_live(metric: &str) -> bool {
+    let (section, key) = metric.split_once('.').unwrap_or((metric, ""));
+    let latency = LATENCIES.contains(&section) && (section != "delivery" || !is_ledger(key));
+    let counted = matches!(section, "clients" | "publish") && !WHOLE.contains(&key);
+    latency || counted
+}
+
+fn is_ledger(key: &str) -> bool {
+    DELIVERY.iter().any(|(name, _)| *name == key)
+}
+
+/// Counts of clients that are not counters.
+const WHOLE: [&str; 3] = ["planned", "connected_peak", "outstanding"];
