@@ -345,3 +345,18 @@ fn time_to_live_ends_a_wait_in_a_slow_sockets_queue_too() {
     // What expired waits for no sequenceAck either.
     assert_eq!(world.core.load().unacked_messages, 1);
 }
+
+#[test]
+fn a_json_client_may_send_what_protobuf_clients_send_among_themselves() {
+    let mut world = World::new();
+    let member = world.member();
+    world.send(
+        member,
+        r#"{"type":"sendToGroup","group":"g","dataType":"protobuf","data":"CgA="}"#,
+    );
+    let frames = world.read(member);
+    assert_eq!(
+        (&frames[0]["dataType"], &frames[0]["data"]),
+        (&"protobuf".into(), &"CgA=".into())
+    );
+}
