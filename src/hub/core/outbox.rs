@@ -83,6 +83,7 @@ impl Outbox {
         self.encoding
     }
 
+    #[inline(always)]
     pub(crate) fn push(&mut self, out: Out) {
         if let Out::Data { tail, .. } = &out {
             self.data_bytes += tail.len();
