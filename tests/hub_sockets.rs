@@ -317,6 +317,32 @@ async fn a_client_that_never_reads_delays_nobody() {
 }
 
 #[tokio::test]
+async fn a_client_that_floods_without_pause_starves_nobody() {
+    // Were one connection read until its socket is empty, this one's never would be, and
+    // nobody else would be served again.
+    let hub = hub();
+    let mut lively = Raw::joined(&hub, "g").await;
+    let mut flooding = Raw::joined(&hub, "nobody-listens").await;
+    let frame = r#"{"type":"sendToGroup","group":"empty","data":"x"}"#;
+    let chunk = Raw::frame(frame).repeat(5_000);
+    let flood = tokio::spawn(async move {
+        loop {
+            flooding.bytes(&chunk).await;
+        }
+    });
+    for n in 1..=50_u64 {
+        let frame = json!({"type": "sendToGroup", "group": "g", "data": n, "ackId": n});
+        lively.send(&frame.to_string()).await;
+        assert_eq!(lively.json().await["sequenceId"], n);
+        assert_eq!(lively.json().await["ackId"], n);
+    }
+    let executed = hub.truth().await.publishes_executed;
+    assert!(executed > 50, "nothing came of the flood");
+    assert!(!flood.is_finished(), "the flood was cut off");
+    flood.abort();
+}
+
+#[tokio::test]
 async fn a_silent_peer_is_pinged_and_then_cut_off() {
     let hub = hub_with(|config| config.keep_alive = Duration::from_millis(40));
     let (mut silent, url) = Raw::recoverable(&hub).await;

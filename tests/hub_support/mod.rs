@@ -170,9 +170,14 @@ impl Raw {
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
+        self.bytes(&Self::frame(text)).await;
+    }
+
+    /// A whole masked text frame.
+    pub(crate) fn frame(text: &str) -> BytesMut {
         let mut out = BytesMut::new();
         Parser::write_message(&mut out, text.as_bytes(), OpCode::Text, true, true);
-        self.bytes(&out).await;
+        out
     }
 
     /// A frame with this first byte, masked.

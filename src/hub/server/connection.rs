@@ -5,7 +5,7 @@
 //! in one write. Bytes are kept per connection only when the socket took half of them.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -288,7 +288,7 @@ impl Connection {
         }
         self.shell.after_core(Some(self.link));
         if again || self.phase != Phase::Open {
-            cx.waker().wake_by_ref();
+            let_others(cx);
         }
         Poll::Pending
     }
@@ -310,7 +310,7 @@ impl Connection {
             let now = self.shell.clock().now();
             match self.write(cx, now) {
                 Writing::Idle => {}
-                Writing::Yield => cx.waker().wake_by_ref(),
+                Writing::Yield => let_others(cx),
                 Writing::Blocked => return Poll::Pending,
                 Writing::Gone => return Poll::Ready(()),
             }
@@ -330,7 +330,7 @@ impl Connection {
                 _ => return Poll::Ready(()),
             }
         }
-        cx.waker().wake_by_ref();
+        let_others(cx);
         Poll::Pending
     }
 }
@@ -351,6 +351,14 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.shell.transport_done();
     }
+}
+
+/// Has the task polled again after all others, and after the sockets were looked at. A
+/// plain wake-up comes before that, dozens of times in a row: a client that floods would
+/// then keep the hub from hearing of anybody else.
+fn let_others(cx: &mut Context<'_>) {
+    // It only takes note of the waker.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// Hands one message of a client to the core.
