@@ -330,21 +330,21 @@ async fn a_client_that_floods_without_pause_starves_nobody() {
             flooding.bytes(&chunk).await;
         }
     });
-    for n in 1..=50_u64 {
+    for n in 1..=20_u64 {
         let frame = json!({"type": "sendToGroup", "group": "g", "data": n, "ackId": n});
         lively.send(&frame.to_string()).await;
         assert_eq!(lively.json().await["sequenceId"], n);
         assert_eq!(lively.json().await["ackId"], n);
     }
     let executed = hub.truth().await.publishes_executed;
-    assert!(executed > 50, "nothing came of the flood");
+    assert!(executed > 20, "nothing came of the flood");
     assert!(!flood.is_finished(), "the flood was cut off");
     flood.abort();
 }
 
 #[tokio::test]
 async fn a_silent_peer_is_pinged_and_then_cut_off() {
-    let hub = hub_with(|config| config.keep_alive = Duration::from_millis(40));
+    let hub = hub_with(|config| config.keep_alive = Duration::from_millis(300));
     let (mut silent, url) = Raw::recoverable(&hub).await;
     assert_eq!(silent.next().await, Reply::Ping);
     assert!(matches!(
