@@ -18,11 +18,18 @@ async fn every_type_of_payload_arrives_as_it_was_sent_over_every_subprotocol() {
             .await
             .unwrap();
         client.join("g").await.unwrap();
-        for data in [
+        let mut payloads = vec![
             Data::from("text"),
             Data::from(json!({"a": [1, 2]})),
             Data::from(vec![0u8, 255]),
-        ] {
+        ];
+        if subprotocol.is_binary() {
+            // A google.protobuf.Any; JSON clients may receive one, not send it.
+            payloads.push(Data::Protobuf(
+                b"\x0a\x04type\x12\x02\x08\x01".to_vec().into(),
+            ));
+        }
+        for data in payloads {
             client.send_to_group("g", data.clone()).await.unwrap();
             let (got, sequence) = wait_for(&mut events, |event| match event {
                 Event::GroupMessage(message) => Some((message.data.clone(), message.sequence_id)),

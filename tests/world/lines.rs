@@ -7,23 +7,23 @@ use rand::RngExt as _;
 use super::app::{GROUPS, frame};
 use super::net::{Client, WITNESS, What, World};
 use crate::base::Time;
-use crate::hub::core::{End, Identity, Key, Permissions, Remembered};
+use crate::hub::core::{Identity, Key, Permissions, Remembered};
 use crate::protocol::{Dial, Liveness, SessionConfig};
 use crate::wire::close::{self, Close};
 use crate::wire::codec::{self, Payload};
 
 /// A transport: both ends, and when the last frame of each direction arrives.
 pub(super) struct Line {
-    number: u32,
+    pub(super) number: u32,
     /// The hub's end, while it has one.
-    link: Option<Key>,
+    pub(super) link: Option<Key>,
     up_last: Time,
-    down_last: Time,
+    pub(super) down_last: Time,
     /// Frames of a direction vanish.
-    deaf: bool,
+    pub(super) deaf: bool,
     mute: bool,
     /// Its end is on the way to the client.
-    ends: bool,
+    pub(super) ends: bool,
 }
 
 impl Line {
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// How long one frame travels: mostly a moment, now and then seconds.
-    fn travel(&mut self, client: usize) -> Duration {
+    pub(super) fn travel(&mut self, client: usize) -> Duration {
         let steady = client == WITNESS || self.cuts.is_some();
         let slow = !steady && self.rng.random_range(0..40) == 0;
         let most = if slow { 6_000_000 } else { 40_000 };
@@ -335,69 +335,6 @@ impl World {
         }
         any
     }
-
-    // ---- the hub's shell ----------------------------------------------------------------
-
-    pub(super) fn pump_hub(&mut self) {
-        let mut dirty = Vec::new();
-        self.core.take_dirty(&mut dirty);
-        for link in dirty {
-            let mut bytes = Vec::new();
-            let end = self.core.drain(link, &mut bytes, usize::MAX, self.now);
-            let owner = (0..self.clients.len()).find(|client| {
-                let line = self.clients[*client].line.as_ref();
-                line.is_some_and(|line| line.link == Some(link))
-            });
-            if let Some(client) = owner {
-                self.send_down(client, &bytes, end.as_ref());
-            }
-            if end.is_some() {
-                self.core.closed(link, None, self.now);
-            }
-        }
-        self.wake_hub();
-    }
-
-    fn send_down(&mut self, client: usize, bytes: &[u8], end: Option<&End>) {
-        let Some(line) = &mut self.clients[client].line else {
-            return;
-        };
-        let number = line.number;
-        if line.deaf {
-            // Not even the end: that is what a lapse is for.
-            return;
-        }
-        line.ends |= end.is_some();
-        let mut whats: Vec<What> = messages(bytes)
-            .into_iter()
-            .map(|bytes| What::Down {
-                client,
-                line: number,
-                bytes,
-            })
-            .collect();
-        if let Some(end) = end {
-            let code = match end {
-                End::Close { code, .. } => Some(*code),
-                End::Reset => None,
-            };
-            whats.push(What::DownEnd {
-                client,
-                line: number,
-                code,
-            });
-        }
-        for what in whats {
-            let travel = self.travel(client);
-            let now = self.now;
-            let Some(line) = &mut self.clients[client].line else {
-                return;
-            };
-            let at = (now + travel).max(line.down_last);
-            line.down_last = at;
-            self.at(at, what);
-        }
-    }
 }
 
 /// Whoever connects may join and publish, but not to the closed group.
@@ -419,23 +356,4 @@ fn payload(subprotocol: crate::wire::Subprotocol, bytes: &[u8]) -> Payload<'_> {
         true => Payload::Binary(bytes),
         false => Payload::Text(std::str::from_utf8(bytes).unwrap()),
     }
-}
-
-/// The text and binary messages in a hub's bytes.
-fn messages(mut bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut messages = Vec::new();
-    while let [opcode, short, tail @ ..] = bytes {
-        let (length, body) = match short {
-            126 => (
-                usize::from(u16::from_be_bytes([tail[0], tail[1]])),
-                &tail[2..],
-            ),
-            short => (usize::from(*short), tail),
-        };
-        if matches!(opcode, 0x81 | 0x82) {
-            messages.push(body[..length].to_vec());
-        }
-        bytes = &body[length..];
-    }
-    messages
 }

@@ -5,11 +5,12 @@
 //!
 //! Compiled into the crate's unit tests (`src/lib.rs`), because both sides are private. A
 //! case that fails prints itself; put it into `FAILED_ONCE`. `HUBSTORM_WORLDS=N` runs N
-//! seeds for each behaviour instead of the default. Read `net` for the events, `lines` for
-//! what lines do, `app` for what programs do, `check` for the invariants.
+//! seeds for each behaviour instead of the default. Read `net` for the events, `lines` and
+//! `hub` for what lines do, `app` for what programs do, `check` for the invariants.
 
 mod app;
 mod check;
+mod hub;
 mod lines;
 mod net;
 
