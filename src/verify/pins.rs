@@ -22,6 +22,9 @@ const KEPT_MAX: usize = 1024;
 /// Stories of receivers kept, one for each pair, in the whole run.
 const STORIES_MAX: usize = 64;
 
+/// Frames quoted on each side of a missing message.
+const FRAMES_AROUND: usize = 5;
+
 /// What one shard keeps, and asks others to keep.
 #[derive(Debug, Default)]
 pub(super) struct Pins {
@@ -90,6 +93,24 @@ impl Shard {
         }
     }
 
+    /// The frames before and after the place where a message is missing.
+    fn frames_around(&self, slot: Slot, stream: StreamId, seq: u32, out: &mut Vec<String>) {
+        let Some(index) = self.local(slot) else {
+            return;
+        };
+        let newest: Vec<_> = self.receivers[index].frames.newest().collect();
+        let later = newest.iter().rposition(|frame| {
+            frame.seq > seq
+                && frame.publisher == stream.publisher.0
+                && frame.group == stream.group.0
+        });
+        let Some(later) = later else { return };
+        let from = later.saturating_sub(FRAMES_AROUND - 1);
+        let to = (later + FRAMES_AROUND).min(newest.len() - 1);
+        let around = newest[from..=to].iter().rev();
+        out.extend(around.map(|frame| format!("around it: frame {frame}")));
+    }
+
     /// Keeps the stories of deliveries found overdue since the last look.
     pub(super) fn pin_overdue(&mut self, now: Time) {
         let overdue = self.pins.overdue.get();
@@ -115,6 +136,7 @@ impl Shard {
         });
         for (slot, stream, seq) in found {
             let mut story = vec![format!("found overdue at {now}; the receiver then:")];
+            self.frames_around(Slot(slot), stream, seq, &mut story);
             self.receiver_story(Slot(slot), &mut story);
             self.pins.stories.insert((slot, stream), (seq, story));
             self.pins.want(stream, seq);

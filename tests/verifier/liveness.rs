@@ -254,6 +254,10 @@ fn the_evidence_of_a_loss_of_long_ago_was_kept_when_it_was_found() {
         );
         // The frames around it, though thousands came since.
         assert!(
+            told.contains("around it: frame") && told.contains("sequenceId 2 0/group#0 seq 3"),
+            "{told}"
+        );
+        assert!(
             told.contains("found overdue") && told.contains(" seq 1 "),
             "{told}"
         );
