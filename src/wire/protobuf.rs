@@ -5,6 +5,7 @@
 //! or reason is read as none. The schema itself is in `protobuf/schema.rs`.
 //! Source: protobuf subprotocol pages, the schemas of the official JS add-on and emulator.
 
+mod borrowed;
 mod newer;
 mod schema;
 
@@ -54,7 +55,15 @@ fn nonempty(text: String) -> Option<Cow<'static, str>> {
 /// # Errors
 /// The bytes are not a `DownstreamMessage`, or lack a field that its kind needs. Unknown
 /// kinds and fields are no errors.
-pub fn decode_downstream(frame: &[u8]) -> Result<Downstream<'static>, DecodeError> {
+pub fn decode_downstream(frame: &[u8]) -> Result<Downstream<'_>, DecodeError> {
+    match borrowed::data_message(frame) {
+        Some(message) => Ok(Downstream::Data(message)),
+        None => decode_whole(frame),
+    }
+}
+
+/// Reads any frame, with copies of what is in it.
+fn decode_whole(frame: &[u8]) -> Result<Downstream<'static>, DecodeError> {
     let message = DownstreamMessage::decode(frame).map_err(syntax)?;
     match message.answer {
         Some(Answer::Data(message)) => data_message(message).map(Downstream::Data),

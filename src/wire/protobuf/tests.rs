@@ -289,7 +289,8 @@ proptest! {
             from: MessageFrom::Group { group: group.into(), from_user_id: None },
             data,
         });
-        prop_assert_eq!(decode_downstream(&down(&message)).unwrap(), message);
+        let frame = down(&message);
+        prop_assert_eq!(decode_downstream(&frame).unwrap(), message);
     }
 
     #[test]
@@ -331,5 +332,35 @@ proptest! {
         frame.truncate(cut.index(frame.len() + 1));
         let _ = decode_downstream(&frame);
         let _ = decode_upstream(&frame);
+    }
+}
+
+proptest! {
+    /// The quick reader must never see in a frame what the full one does not: clients and
+    /// verifier would judge a message that was not sent.
+    #[test]
+    fn reading_in_place_says_what_the_full_decoder_says(
+        group in "[a-z]{0,3}",
+        id in proptest::option::of(0_u8..128),
+        payload in proptest::collection::vec(any::<u8>(), 0..8),
+        kind in 0_u8..6,
+        extra in proptest::collection::vec((1_u8..7, proptest::collection::vec(any::<u8>(), 0..4)), 0..2),
+        damage in proptest::option::of((any::<proptest::sample::Index>(), any::<u8>())),
+    ) {
+        let mut body = [field(1, b"group"), field(2, group.as_bytes()), field(3, &field(kind, &payload))].concat();
+        body.extend(id.map(|id| number(4, id)).unwrap_or_default());
+        for (tag, bytes) in &extra {
+            body.extend(field(*tag, bytes));
+        }
+        let mut frame = field(2, &body);
+        if let Some((at, byte)) = damage {
+            let at = at.index(frame.len());
+            frame[at] = byte;
+        }
+        if let Some(message) = super::borrowed::data_message(&frame) {
+            prop_assert_eq!(super::decode_whole(&frame), Ok(Downstream::Data(message)));
+        } else if extra.is_empty() && damage.is_none() && (1..=4).contains(&kind) {
+            prop_assert!(super::decode_whole(&frame).is_err());
+        }
     }
 }
