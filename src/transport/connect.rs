@@ -104,20 +104,48 @@ async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
-/// Binding takes an ephemeral port of the source address for good, whatever the target:
-/// some 28,000 connections per source address. Without a source address the kernel may use
-/// a port again for another target.
+/// With a source address the port is still chosen when connecting, so that the kernel may
+/// use it again for another target: some 28,000 connections per source address *and target*.
 async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     if let Some(source) = source {
-        socket.bind(SocketAddr::new(source, 0))?;
+        bind_late(&socket, source)?;
     }
     let stream = socket.connect(address).await?;
     // A sequenceAck followed by a publish would otherwise wait for the peer's delayed ack:
     // 44 ms that would be measured as the hub's.
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Sets the source address and leaves the port to the connect.
+fn bind_late(socket: &TcpSocket, source: IpAddr) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+    // Where the kernel does not know the option, binding takes a port for good.
+    let _ = setsockopt(socket, IpBindAddressNoPort, &true);
+    socket.bind(SocketAddr::new(source, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Binding early would use one of 28,000 ports up for all targets, and look for a free
+    /// one in a crowd: two targets would not get more connections than one.
+    #[tokio::test]
+    async fn a_port_is_not_taken_before_the_target_is_known() {
+        let socket = TcpSocket::new_v4().unwrap();
+        let source: IpAddr = "127.0.0.2".parse().unwrap();
+        bind_late(&socket, source).unwrap();
+        assert_eq!(socket.local_addr().unwrap().port(), 0, "not chosen yet");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect(listener.local_addr().unwrap(), Some(source))
+            .await
+            .unwrap();
+        let local = stream.local_addr().unwrap();
+        assert!(local.ip() == source && local.port() != 0, "{local}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Local addresses to connect from.
 //!
 //! One address has some 28,000 ports for one target (`net.ipv4.ip_local_port_range`); more
-//! connections need more addresses. On Linux all of 127.0.0.0/8 is there without set-up.
+//! connections to it need more addresses. On Linux all of 127.0.0.0/8 is there without set-up.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
