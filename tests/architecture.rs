@@ -82,7 +82,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "generator",
-        &["base", "metrics", "scenario"],
+        &["base", "load", "metrics", "scenario"],
         &["actix", "awc"],
     ),
     (

@@ -6,10 +6,12 @@
 pub mod cause;
 pub mod clock;
 pub mod ids;
+pub mod reads;
 pub mod seed;
 pub mod units;
 
 pub use cause::Cause;
 pub use clock::{Clock, Time};
 pub use ids::{AckId, GroupId, SequenceId, Slot};
+pub use reads::ReadCounts;
 pub use seed::{Draws, Seed};

@@ -307,7 +307,10 @@ pub struct BenchArgs {
     /// Leave the raw loop out
     #[arg(long)]
     pub no_raw: bool,
-    /// One half by itself, against the hub at --hub; prints JSON
+    /// Measure one figure alone, at its own size
+    #[arg(long, value_name = "FIGURE")]
+    pub only: Option<BenchFigure>,
+    /// One part by itself, against the hub at --hub; prints JSON
     #[arg(long, hide = true, requires = "hub")]
     pub part: Option<BenchPart>,
     /// Where the hub of --part listens
@@ -315,13 +318,36 @@ pub struct BenchArgs {
     pub hub: Option<String>,
 }
 
-/// One half of `bench-self`.
+/// One part of `bench-self`, in a process of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum BenchPart {
     /// The raw loop
     Raw,
     /// The load generator
     Whole,
+    /// One connection that is flooded
+    Flood,
+    /// The same, only read
+    RawFlood,
+}
+
+/// A figure of `bench-self`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum BenchFigure {
+    /// CPU time per delivery at 1,000, 9,000 and 18,000 clients (2 min)
+    Cpu,
+    /// Memory per client, plain and with TLS (1 min)
+    Memory,
+    /// What one arbiter takes in, messages/s (10 s)
+    Flood,
+    /// The highest rate that arrives, for the raw loop too (3 min)
+    Knee,
+    /// 70,000 deliveries/s with the hub in the same process (20 s)
+    Embedded,
+    /// How long 9,000 clients take to connect and join (20 s)
+    Connect,
+    /// The delay of the generator itself (15 s)
+    Echo,
 }
 
 /// How much is logged.

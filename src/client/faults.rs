@@ -1,5 +1,6 @@
 //! Faults, carried out on one client. What happens when is the plan's (`chaos`).
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::base::Time;
@@ -8,16 +9,20 @@ use crate::scenario::{ChaosKind, Effect};
 use crate::transport::{Control, Shape};
 use crate::wire::close::{self, Close};
 
-use super::actor::Client;
+use super::body::Body;
 
 /// Drops of one `flap`; a plan has up to five.
 const FLAPS_MAX: usize = 16;
 /// Network faults at work at once on one client; more do not hit.
 const SHAPES_MAX: usize = 16;
 
-/// The faults at work on one client now, each with its end.
+/// The faults at work on one client. Most clients never have any: those pay a pointer.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
+pub(super) struct Faults(Option<Box<AtWork>>);
+
+/// Each fault with its end.
+#[derive(Debug, Default)]
+pub(super) struct AtWork {
     /// Every dial fails until then.
     blackout: Option<Time>,
     /// Reads stop until then.
@@ -49,7 +54,83 @@ pub(super) enum DialFault {
     Hangs(Duration),
 }
 
+static NOTHING: AtWork = AtWork {
+    blackout: None,
+    stall: None,
+    half_open: None,
+    no_sequence_ack: None,
+    bad_token: false,
+    expired: None,
+    refuse: None,
+    hang: None,
+    flaps: Vec::new(),
+    shapes: Vec::new(),
+};
+
+impl Deref for Faults {
+    type Target = AtWork;
+
+    fn deref(&self) -> &AtWork {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
 impl Faults {
+    /// To add to them.
+    fn at_work(&mut self) -> &mut AtWork {
+        self.0.get_or_insert_default()
+    }
+
+    /// Whether the transport is half-open; asked when it is given up, which ends the fault.
+    pub(super) fn take_half_open(&mut self) -> bool {
+        self.0
+            .as_mut()
+            .is_some_and(|faults| faults.half_open.take().is_some())
+    }
+
+    /// Whether the next new connection presents an expired token.
+    pub(super) fn take_bad_token(&mut self, now: Time) -> bool {
+        self.0.as_mut().is_some_and(|faults| {
+            let expired = faults.expired.is_some_and(|until| now < until);
+            std::mem::take(&mut faults.bad_token) || expired
+        })
+    }
+
+    /// Lets every fault end by `now`. Returns whether dials were hanging.
+    fn end_all(&mut self, now: Time) -> bool {
+        let Some(faults) = &mut self.0 else {
+            return false;
+        };
+        let hanging = faults.hang.is_some();
+        for until in [
+            &mut faults.blackout,
+            &mut faults.stall,
+            &mut faults.half_open,
+            &mut faults.no_sequence_ack,
+            &mut faults.expired,
+            &mut faults.refuse,
+            &mut faults.hang,
+        ] {
+            *until = until.map(|until| until.min(now));
+        }
+        for (until, ..) in &mut faults.shapes {
+            *until = (*until).min(now);
+        }
+        faults.flaps.clear();
+        faults.bad_token = false;
+        hanging
+    }
+
+    /// The transport that these were at work on is gone.
+    fn transport_gone(&mut self) {
+        if let Some(faults) = &mut self.0 {
+            faults.stall = None;
+            faults.half_open = None;
+        }
+    }
+}
+
+impl AtWork {
     pub(super) fn deadline(&self) -> Option<Time> {
         [
             self.blackout,
@@ -111,42 +192,9 @@ impl Faults {
         }
         shape
     }
-
-    /// Lets every fault end by `now`. Returns whether dials were hanging.
-    fn end_all(&mut self, now: Time) -> bool {
-        let hanging = self.hang.is_some();
-        for until in [
-            &mut self.blackout,
-            &mut self.stall,
-            &mut self.half_open,
-            &mut self.no_sequence_ack,
-            &mut self.expired,
-            &mut self.refuse,
-            &mut self.hang,
-        ] {
-            *until = until.map(|until| until.min(now));
-        }
-        for (until, ..) in &mut self.shapes {
-            *until = (*until).min(now);
-        }
-        self.flaps.clear();
-        self.bad_token = false;
-        hanging
-    }
-
-    /// Whether the transport is half-open; asked when it is given up, which ends the fault.
-    pub(super) fn take_half_open(&mut self) -> bool {
-        self.half_open.take().is_some()
-    }
-
-    /// Whether the next new connection presents an expired token.
-    pub(super) fn take_bad_token(&mut self, now: Time) -> bool {
-        let expired = self.expired.is_some_and(|until| now < until);
-        std::mem::take(&mut self.bad_token) || expired
-    }
 }
 
-impl Client {
+impl Body {
     /// Carries out a fault that is due, and counts it if it hit anything.
     pub(super) fn inject(&mut self, injection: &Injection, now: Time) {
         let until = injection.lasts.map_or(Time::MAX, |lasts| now + lasts);
@@ -155,7 +203,7 @@ impl Client {
             ChaosKind::Drop => self.tear(Tear::Fin, now),
             ChaosKind::Reset | ChaosKind::Storm => self.tear(Tear::Reset, now),
             ChaosKind::Flap => {
-                self.faults.flaps = injection
+                self.faults.at_work().flaps = injection
                     .drops
                     .iter()
                     .rev()
@@ -166,41 +214,45 @@ impl Client {
                 true
             }
             ChaosKind::Blackout | ChaosKind::RecoverLate => {
-                self.faults.blackout = self.faults.blackout.max(Some(until));
+                let blackout = &mut self.faults.at_work().blackout;
+                *blackout = (*blackout).max(Some(until));
                 self.tear(Tear::Reset, now);
                 true
             }
             ChaosKind::HalfOpen => {
                 let hit = self.with_control(|control| control.black_hole(true));
-                self.faults.half_open = hit.then_some(until);
+                self.faults.at_work().half_open = hit.then_some(until);
                 hit
             }
             ChaosKind::Stall => {
                 let hit = self.with_control(|control| control.freeze_reads(true));
-                self.faults.stall = hit.then_some(until);
+                self.faults.at_work().stall = hit.then_some(until);
                 hit
             }
             ChaosKind::NoSequenceAck => {
-                self.faults.no_sequence_ack = Some(until);
+                self.faults.at_work().no_sequence_ack = Some(until);
                 self.session.withhold_sequence_acks(true);
                 true
             }
             ChaosKind::BadToken => {
-                self.faults.bad_token = true;
+                self.faults.at_work().bad_token = true;
                 true
             }
             ChaosKind::MidFrame => self.tear(Tear::MidFrame, now),
             ChaosKind::Refuse => {
-                self.faults.refuse = self.faults.refuse.max(Some(until));
+                let refuse = &mut self.faults.at_work().refuse;
+                *refuse = (*refuse).max(Some(until));
                 true
             }
             ChaosKind::HandshakeHang => {
-                self.faults.hang = self.faults.hang.max(Some(until));
+                let hang = &mut self.faults.at_work().hang;
+                *hang = (*hang).max(Some(until));
                 self.tear(Tear::Reset, now);
                 true
             }
             ChaosKind::ExpireTokens => {
-                self.faults.expired = self.faults.expired.max(Some(until));
+                let expired = &mut self.faults.at_work().expired;
+                *expired = (*expired).max(Some(until));
                 self.tear(Tear::Bye, now);
                 true
             }
@@ -211,7 +263,7 @@ impl Client {
                 let room = self.faults.shapes.len() < SHAPES_MAX;
                 if room {
                     let shape = (until, injection.kind, injection.effect);
-                    self.faults.shapes.push(shape);
+                    self.faults.at_work().shapes.push(shape);
                     self.reshape();
                 }
                 room
@@ -236,30 +288,38 @@ impl Client {
 
     /// Ends the faults whose time is over.
     pub(super) fn faults_due(&mut self, now: Time) {
+        let Some(faults) = &mut self.faults.0 else {
+            return;
+        };
         let over = |until: &mut Option<Time>| until.take_if(|until| *until <= now).is_some();
-        over(&mut self.faults.blackout);
-        over(&mut self.faults.refuse);
-        over(&mut self.faults.hang);
-        over(&mut self.faults.expired);
-        let shapes = self.faults.shapes.len();
-        self.faults.shapes.retain(|(until, ..)| *until > now);
-        if self.faults.shapes.len() < shapes {
+        over(&mut faults.blackout);
+        over(&mut faults.refuse);
+        over(&mut faults.hang);
+        over(&mut faults.expired);
+        let shapes = faults.shapes.len();
+        faults.shapes.retain(|(until, ..)| *until > now);
+        let reshape = faults.shapes.len() < shapes;
+        let stalled = over(&mut faults.stall);
+        let half_open = over(&mut faults.half_open);
+        let no_sequence_ack = over(&mut faults.no_sequence_ack);
+        let drops = faults.flaps.iter().filter(|at| **at <= now).count();
+        faults.flaps.truncate(faults.flaps.len() - drops);
+        if reshape {
             self.reshape();
         }
-        if over(&mut self.faults.stall) {
+        if stalled {
             self.with_control(|control| control.freeze_reads(false));
             self.me.injected = false;
         }
-        if over(&mut self.faults.half_open) {
+        if half_open {
             // What was written meanwhile is lost, so the stream cannot go on: as a middlebox
             // does when its path is back, the connection is reset.
             self.tear(Tear::Reset, now);
         }
-        if over(&mut self.faults.no_sequence_ack) {
+        if no_sequence_ack {
             self.session.withhold_sequence_acks(false);
         }
-        while self.faults.flaps.last().is_some_and(|at| *at <= now) {
-            self.faults.flaps.pop();
+        for _ in 0..drops {
             self.tear(Tear::Reset, now);
         }
     }
@@ -315,8 +375,7 @@ impl Client {
             }
         }
         drop(socket);
-        self.faults.stall = None;
-        self.faults.half_open = None;
+        self.faults.transport_gone();
         self.me.injected = true;
         let close = match tear {
             // The hub heard 1000; to the client it is as a hub that throws it out, so that

@@ -1,4 +1,4 @@
-//! The socket of one client, the dial that makes it, and the one timer.
+//! The socket of one client, the dial that makes it, and the alarms it set.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::base::Slot;
-use crate::scenario::ClientSpec;
-use crate::transport::{Alarm, DialError, DialRequest, Dialer, Socket};
 use secrecy::SecretString;
 
+use crate::base::Slot;
+use crate::scenario::ClientSpec;
+use crate::transport::{DialError, DialRequest, Dialer, Socket};
+
+use super::alarm::Armed;
 use super::shared::Shared;
 
 /// What `User-Agent` says.
@@ -25,8 +27,8 @@ pub(super) struct Link {
     dial: Option<Dialling>,
     /// A half-open socket is kept until the client has a new transport: its peer must not
     /// learn from a FIN that it is gone.
-    ghost: Option<Socket>,
-    pub(super) alarm: Alarm,
+    ghost: Option<Box<Socket>>,
+    pub(super) armed: Armed,
 }
 
 impl Link {
@@ -85,6 +87,10 @@ impl Link {
         self.dial.take().is_some()
     }
 
+    pub(super) fn is_dialling(&self) -> bool {
+        self.dial.is_some()
+    }
+
     /// The dial's result, once. A good one becomes the socket.
     pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>) -> Option<Result<(), DialError>> {
         let Poll::Ready(result) = self.dial.as_mut()?.as_mut().poll(cx) else {
@@ -97,6 +103,6 @@ impl Link {
 
     /// Keeps the socket open, unheard and unspoken to, until the next transport is there.
     pub(super) fn haunt(&mut self) {
-        self.ghost = self.socket.take();
+        self.ghost = self.socket.take().map(Box::new);
     }
 }

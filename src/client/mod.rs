@@ -1,13 +1,16 @@
 //! Simulated clients: one actix actor each, around a [`crate::protocol::Session`].
 //!
 //! The actor is life cycle and mailbox; the session decides the protocol; `link` owns the
-//! socket, the dial and the timer; `events` and `outcomes` tell the verifier and the
-//! counters what happened. All clients of one arbiter share one [`Shared`] and nothing else.
+//! socket and the dial; `alarm` is the one timer of all clients; `events` and `outcomes` tell
+//! the verifier and the counters what happened. All clients of one arbiter share one
+//! [`Shared`] and nothing else.
 //!
-//! One pump (a single actor future) drives everything of a client: it is polled after the
-//! mailbox, so what messages asked for leaves in the same write as what frames caused.
+//! One pump (a task beside the actor) drives everything of a client: messages change the
+//! client and wake it, so what they asked for leaves in the same write as what frames caused.
 
 pub mod actor;
+mod alarm;
+mod body;
 mod directory;
 mod events;
 mod faults;

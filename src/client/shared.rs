@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use secrecy::SecretString;
 
+use super::alarm::{Alarms, Ringer};
 use super::directory::Directory;
 use crate::base::{Clock, GroupId, Seed, Slot, Time};
 use crate::metrics::Snapshot;
@@ -67,6 +68,8 @@ pub struct Shared {
     pub(super) groups: Vec<Arc<str>>,
     group_ids: FxHashMap<Arc<str>, GroupId>,
     pub(super) scratch: RefCell<Scratch>,
+    pub(super) alarms: RefCell<Alarms>,
+    ringing: Cell<bool>,
     /// First dials under way, for the pace of connecting.
     pub(crate) connecting: Cell<u32>,
     /// Clients that are connected, and members of all their groups, for the first time.
@@ -156,6 +159,8 @@ impl Shared {
             groups,
             group_ids,
             scratch: RefCell::default(),
+            alarms: RefCell::default(),
+            ringing: Cell::new(false),
             connecting: Cell::new(0),
             ready: Cell::new(0),
             ever_connected: Cell::new(0),
@@ -167,6 +172,21 @@ impl Shared {
             notes: RefCell::default(),
             scenario,
         }))
+    }
+
+    /// The totals so far.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.stats.borrow().clone();
+        snapshot.reads = self.read.borrow().counts();
+        snapshot
+    }
+
+    /// Starts the task that wakes clients at their deadlines, once. To be called in the
+    /// arbiter.
+    pub(super) fn ring_alarms(self: &Rc<Self>) {
+        if !self.ringing.replace(true) {
+            actix_rt::spawn(Ringer::new(self));
+        }
     }
 
     /// Whether the plan restarted the hub about when a transport was lost at `lost`: then

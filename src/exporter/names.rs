@@ -71,6 +71,12 @@ metrics! {
     GENERATOR_CPU_CORES: GAUGE "hubstorm_generator_cpu_cores" [] "Cores used over the last second.";
     GENERATOR_CORES_ALLOWED: GAUGE "hubstorm_generator_allowed_cores" [] "Cores this process may use.";
     GENERATOR_RUN_DELAY: COUNTER "hubstorm_generator_run_delay_seconds_total" [] "Time that threads waited for a core, over all threads.";
+    GENERATOR_THREAD_CPU: COUNTER "hubstorm_generator_thread_cpu_seconds_total" ["thread"] "CPU time by thread name, the busiest threads.";
+    GENERATOR_BUSIEST: GAUGE "hubstorm_generator_busiest_thread_cores" [] "Cores that the busiest thread used over the last second; 1 is its limit.";
+    GENERATOR_RETRANSMITS: COUNTER "hubstorm_generator_tcp_retransmits_total" [] "TCP segments that this machine sent again, all processes.";
+    READS: COUNTER "hubstorm_generator_reads_total" [] "Reads from sockets that brought something.";
+    READ_BYTES: COUNTER "hubstorm_generator_read_bytes_total" [] "Bytes read from sockets.";
+    READS_FULL: COUNTER "hubstorm_generator_reads_full_total" [] "Reads that filled the read buffer.";
     LOOP_LAG: HISTOGRAM "hubstorm_loop_lag_seconds" [] "How much later than asked a short sleep on an arbiter ended.";
     LATENCIES_CLIPPED: COUNTER "hubstorm_latencies_clipped_total" [] "Latencies over one hour, recorded as one hour.";
     EVENTS_DROPPED: COUNTER "hubstorm_events_dropped_total" [] "Lines that did not fit into events.jsonl.";

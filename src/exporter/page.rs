@@ -49,6 +49,8 @@ pub struct ExporterState {
     pub unknown: Tally<Unknown>,
     /// The last look at the process.
     pub process: Sample,
+    /// What its threads used.
+    pub threads: Vec<crate::generator::ThreadUse>,
     /// Whether the generator is the bottleneck.
     pub saturated: bool,
     /// Lines that did not fit into `events.jsonl`.
@@ -83,6 +85,11 @@ impl ExporterState {
             permitted: Tally::default(),
             unknown: Tally::default(),
             process: Sample::default(),
+            // The main thread, so that the series is there from the start.
+            threads: vec![crate::generator::ThreadUse {
+                name: "hubstorm".into(),
+                ..Default::default()
+            }],
             saturated: false,
             events_dropped: 0,
             scrapes_refused: 0,
@@ -354,12 +361,15 @@ fn generator_families(page: &mut Page, state: &ExporterState) {
         fds_max,
         threads,
         start_time_s,
+        busiest_cores,
+        tcp_retransmits,
         ..
     } = state.process;
     for (metric, value) in [
         (names::GENERATOR_CPU_CORES, cpu_cores),
         (names::GENERATOR_CORES_ALLOWED, cores_allowed),
         (names::GENERATOR_RUN_DELAY, run_delay_s),
+        (names::GENERATOR_BUSIEST, busiest_cores),
         (names::PROCESS_CPU, cpu_s),
         (names::PROCESS_START, start_time_s),
     ] {
@@ -370,6 +380,10 @@ fn generator_families(page: &mut Page, state: &ExporterState) {
     for (metric, value) in [
         (names::GENERATOR_SATURATED, u64::from(state.saturated)),
         (names::LATENCIES_CLIPPED, clipped),
+        (names::GENERATOR_RETRANSMITS, tcp_retransmits),
+        (names::READS, snapshot.reads.reads),
+        (names::READ_BYTES, snapshot.reads.bytes),
+        (names::READS_FULL, snapshot.reads.full),
         (names::EVENTS_DROPPED, state.events_dropped),
         (names::SCRAPES_REFUSED, state.scrapes_refused),
         (names::PROCESS_RESIDENT, rss_bytes),
@@ -379,6 +393,14 @@ fn generator_families(page: &mut Page, state: &ExporterState) {
         (names::PROCESS_THREADS, threads),
     ] {
         page.set(metric, &[], value);
+    }
+    // Threads of one name are one series.
+    let mut by_name = std::collections::BTreeMap::<&str, f64>::new();
+    for thread in &state.threads {
+        *by_name.entry(&thread.name).or_default() += thread.cpu_s;
+    }
+    for (name, cpu_s) in by_name {
+        page.set(names::GENERATOR_THREAD_CPU, &[name], cpu_s);
     }
     page.observe(names::SCHEDULE_LAG, &[], snapshot.schedule_lag.as_ref());
     page.observe(names::LOOP_LAG, &[], snapshot.loop_lag.as_ref());

@@ -21,7 +21,7 @@ use crate::client::{
 };
 use crate::metrics::latency;
 use crate::scenario::ChaosKind;
-use crate::verify::{Facts, Shard};
+use crate::verify::{Facts, Progress, Shard};
 
 use super::agenda::{Agenda, Due, connects};
 use super::messages::{
@@ -54,6 +54,8 @@ pub struct Fleet {
     agenda: Agenda,
     alarm: Pin<Box<Sleep>>,
     reports: u32,
+    /// What the verifier had seen when it was last asked.
+    progress: Progress,
 }
 
 impl Fleet {
@@ -74,6 +76,7 @@ impl Fleet {
             agenda: Agenda::default(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             reports: 0,
+            progress: Progress::default(),
             shared,
             config,
         })
@@ -196,8 +199,14 @@ impl Fleet {
         };
         self.reports += 1;
         let whole = self.reports.is_multiple_of(SNAPSHOT_EVERY);
+        // Judging what is owed looks at every pair: once a second, but four times in the
+        // drain, which ends when nothing is owed any more.
+        let end = (self.shared.load_start.get()).map(|start| start + self.shared.scenario.duration);
+        if whole || self.shared.load_over.get() || end.is_some_and(|end| now >= end) {
+            self.progress = self.shared.shard.borrow().progress(now);
+        }
         let report = Report {
-            snapshot: whole.then(|| Box::new(self.shared.stats.borrow().clone())),
+            snapshot: whole.then(|| Box::new(self.shared.snapshot())),
             ..self.standing(facts)
         };
         if self.config.reports.try_send(report).is_err() {
@@ -226,7 +235,7 @@ impl Fleet {
                 .sum(),
             outstanding: stats.pools.iter().map(|pool| pool.outstanding).sum(),
             panicked: self.shared.panicked.get(),
-            progress: self.shared.shard.borrow().progress(self.now()),
+            progress: self.progress.clone(),
             facts,
             snapshot: None,
             notes: self.shared.notes.borrow_mut().take(),
@@ -356,7 +365,7 @@ impl Handler<Conclude> for Fleet {
         let now = self.now();
         // Judged before anybody leaves: memberships last to the end of the drain.
         let outcome = self.shared.shard.borrow_mut().finish(now);
-        let snapshot = self.shared.stats.borrow().clone();
+        let snapshot = self.shared.snapshot();
         // Servers say no goodbye to anybody.
         self.servers.values().for_each(|server| {
             let _ = server.try_send(Goodbye);

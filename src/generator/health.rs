@@ -1,14 +1,17 @@
 //! The judgement: was this process itself the bottleneck?
 //!
-//! Only what falsifies a measurement counts: work taken up late. High CPU use alone does
-//! not, because with the embedded hub the process serves both sides and may well use every
-//! core and still be on time. Bounds are wide enough for a busy two-core CI machine; a
+//! Only what falsifies a measurement counts: work taken up late, or one thread that had no
+//! time left for most of the run. High CPU use of the whole process alone does not, because
+//! with the embedded hub it serves both sides and may well use every core and still be on
+//! time. Retransmits and full reads are shown and not judged: the network and the hub have
+//! their part in them. Bounds are wide enough for a busy two-core CI machine; a
 //! scenario that wants better says so with a threshold on `generator.*`.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::sample::Sampler;
+use super::forecast::Forecast;
+use super::sample::{Sampler, ThreadUse};
 use crate::metrics::Snapshot;
 
 /// The 99th percentile of schedule lag (intended minus actual send time) above which
@@ -22,6 +25,10 @@ pub const FDS_SHARE_MAX: f64 = 0.98;
 /// The share of due publishes above which those that were dropped (too many in flight on
 /// their client, or its mailbox full) mean that the load was not the one asked for.
 pub const DROPPED_SHARE_MAX: f64 = 0.01;
+/// The share of seconds with a thread at its limit above which latencies are of our making.
+pub const BUSY_SHARE_MAX: f64 = 0.5;
+/// Fewer seconds than this are a burst, not a state.
+pub const BUSY_SECONDS_MIN: u64 = 10;
 /// Fewer samples than this say nothing about a 99th percentile.
 pub const LAG_SAMPLES_MIN: u64 = 100;
 
@@ -56,6 +63,30 @@ pub struct GeneratorFacts {
     /// mean there (0.01 is 1 %); null for runs too short to say.
     #[serde(default)]
     pub rss_growth: Option<f64>,
+    /// What each thread used, the busiest first.
+    #[serde(default)]
+    pub threads: Vec<ThreadUse>,
+    /// The share of seconds in which one thread used a whole core.
+    #[serde(default)]
+    pub busy_share: f64,
+    /// TCP segments that this machine sent again during the run, all processes.
+    #[serde(default)]
+    pub tcp_retransmits: u64,
+    /// Reads from sockets, and the share of them that filled the read buffer.
+    #[serde(default)]
+    pub reads: u64,
+    /// See `reads`.
+    #[serde(default)]
+    pub reads_full_share: f64,
+    /// The most that one read brought, bytes.
+    #[serde(default)]
+    pub read_peak_bytes: u64,
+    /// From the start to the last join, s; 0 when the load never began.
+    #[serde(default)]
+    pub joined_s: f64,
+    /// What was expected of this process, when it was said.
+    #[serde(default)]
+    pub forecast: Option<Forecast>,
 }
 
 impl GeneratorFacts {
@@ -68,6 +99,9 @@ impl GeneratorFacts {
             schedule_lag_p99_us: schedule.unwrap_or(0),
             loop_lag_p99_us: loop_lag.unwrap_or(0),
             latencies_clipped: snapshot.pools.iter().map(|pool| pool.latency.clipped).sum(),
+            reads: snapshot.reads.reads,
+            reads_full_share: snapshot.reads.full as f64 / snapshot.reads.reads.max(1) as f64,
+            read_peak_bytes: snapshot.reads.peak_bytes,
             ..GeneratorFacts::default()
         };
         let mut why = Vec::new();
@@ -90,6 +124,16 @@ impl GeneratorFacts {
             facts.run_delay_s = last.run_delay_s;
             facts.cores_allowed = last.cores_allowed;
             facts.fds_peak = sampler.fds_peak();
+            facts.threads = sampler.threads();
+            facts.tcp_retransmits = last.tcp_retransmits;
+            let (seconds, busy) = sampler.busy();
+            facts.busy_share = busy as f64 / seconds.max(1) as f64;
+            if seconds >= BUSY_SECONDS_MIN && facts.busy_share > BUSY_SHARE_MAX {
+                why.push(format!(
+                    "one thread used a whole core in {:.0} % of the seconds",
+                    facts.busy_share * 100.0
+                ));
+            }
             why.extend(files_over(facts.fds_peak, last.fds_max));
         }
         facts.saturated = !why.is_empty();

@@ -5,11 +5,13 @@
 //! process's open files, [`room`] whether this box has ports and memory for them. Nothing here knows clients, hub or verifier.
 
 pub mod fds;
+pub mod forecast;
 pub mod health;
 pub mod room;
 pub mod sample;
 
 pub use fds::{FdError, ensure_fds, needed_fds};
+pub use forecast::Forecast;
 pub use health::GeneratorFacts;
 pub use room::{Lack, Machine, lacks, needed_memory};
-pub use sample::{Sample, Sampler};
+pub use sample::{Sample, Sampler, ThreadUse};

@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 
 use super::latency::{Latencies, histogram};
+use crate::base::ReadCounts;
 use crate::scenario::ChaosKind;
 
 /// Declares a struct of `u64` counters that can be added up.
@@ -149,6 +150,8 @@ pub struct Snapshot {
     /// How much later than asked a short sleep on an arbiter ended, µs: the arbiter's own
     /// slowness.
     pub loop_lag: Option<Histogram<u64>>,
+    /// What reading from sockets brought.
+    pub reads: ReadCounts,
 }
 
 impl Snapshot {
@@ -168,6 +171,7 @@ impl Snapshot {
         for (mine, theirs) in self.chaos.iter_mut().zip(&other.chaos) {
             *mine += theirs;
         }
+        self.reads.merge(&other.reads);
         for (mine, theirs) in [
             (&mut self.schedule_lag, &other.schedule_lag),
             (&mut self.loop_lag, &other.loop_lag),

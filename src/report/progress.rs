@@ -199,6 +199,7 @@ mod tests {
         chaos: 3,
         rss_bytes: 41_000_000,
         verifier_bytes: 2_000_000,
+        cpu_s: 0.0,
     };
 
     #[test]

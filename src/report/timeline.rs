@@ -40,6 +40,9 @@ pub struct TimelinePoint {
     /// What the verifier held at its end, bytes, by its own accounting, likewise.
     #[serde(default)]
     pub verifier_bytes: u64,
+    /// CPU time that the process had used at its end, s; 0 where it cannot be read.
+    #[serde(default)]
+    pub cpu_s: f64,
 }
 
 impl TimelinePoint {
@@ -56,6 +59,7 @@ impl TimelinePoint {
         self.chaos += later.chaos;
         self.rss_bytes = self.rss_bytes.max(later.rss_bytes);
         self.verifier_bytes = self.verifier_bytes.max(later.verifier_bytes);
+        self.cpu_s = later.cpu_s;
     }
 }
 
@@ -66,6 +70,8 @@ pub struct Held {
     pub rss_bytes: u64,
     /// The verifier's own accounting, bytes.
     pub verifier_bytes: u64,
+    /// CPU time since the process started, s; 0 where it cannot be read.
+    pub cpu_s: f64,
 }
 
 /// Makes points from snapshots. Feed it once a second.
@@ -144,6 +150,7 @@ impl Timeline {
             chaos: since(chaos, &mut self.chaos),
             rss_bytes: held.rss_bytes,
             verifier_bytes: held.verifier_bytes,
+            cpu_s: held.cpu_s,
         };
         self.latency = latest.cloned();
         self.connected_peak = self.connected_peak.max(point.connected);

@@ -15,7 +15,7 @@ use crate::client::shared::user_id;
 use crate::client::{Directory, SharedConfig};
 use crate::exporter::ExporterState;
 use crate::exporter::{self, MetricsServer};
-use crate::generator::{self, GeneratorFacts};
+use crate::generator;
 use crate::hub::{DEVELOPMENT_KEY, FaultSpec, Hub, HubConfig};
 use crate::report::terminal::Paint;
 use crate::report::write::WriteError;
@@ -193,7 +193,7 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
             .truth
             .and_then(|truth| serde_json::to_value(truth).ok()),
         timeline: watch.take_timeline().finish(),
-        generator: GeneratorFacts::judge(watch.sampler.as_ref(), &finished.snapshot),
+        generator: watch.generator(&finished.snapshot),
         interrupted: finished.interrupted,
         unreachable: finished.unreachable.then(|| unreachable(&finished.notes)),
         windows: watch.worst(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use crate::chaos::Injection;
 use crate::coordinator::{Phase, Tick};
 use crate::exporter::{self, MetricsServer, SharedState};
-use crate::generator::{GeneratorFacts, Sampler};
+use crate::generator::{Forecast, GeneratorFacts, Sampler};
 use crate::report::progress::{Now, Progress, ProgressMode};
 use crate::report::terminal::{Again, Banner, Paint, banner, summary};
 use crate::report::timeline::Held;
@@ -28,6 +28,9 @@ pub(super) struct Watch {
     exporter: SharedState,
     phase: &'static str,
     monitor: Monitor,
+    /// When the load began, s; 0 until then.
+    joined_s: f64,
+    forecast: Forecast,
 }
 
 impl Watch {
@@ -44,11 +47,13 @@ impl Watch {
         shown: Shown,
     ) -> Result<Self, WriteError> {
         let mode = ProgressMode::detect(shown.quiet);
+        let forecast = Forecast::of(scenario);
         if mode != ProgressMode::Quiet {
             let facts = Banner {
                 target: &info.target,
                 out: dir.path(),
                 metrics: metrics.map(MetricsServer::addr),
+                forecast,
             };
             eprint!("{}", banner(scenario, &facts, shown.progress));
         }
@@ -64,6 +69,8 @@ impl Watch {
             exporter,
             phase: "",
             monitor: Monitor::new(scenario),
+            joined_s: 0.0,
+            forecast,
         })
     }
 
@@ -71,6 +78,7 @@ impl Watch {
     /// Returns why to end the load early, when a threshold says so.
     pub(super) fn tick(&mut self, tick: &Tick<'_>) -> Option<String> {
         let t_s = tick.now.as_secs_f64();
+        self.joined_s = tick.load_start.map_or(0.0, |start| start.as_secs_f64());
         self.phase(tick.phase, t_s);
         self.faults(tick, t_s);
         let process = self
@@ -79,8 +87,9 @@ impl Watch {
             .and_then(|sampler| sampler.sample(tick.now).ok());
         let violations = tick.progress.violations.total();
         let held = Held {
-            rss_bytes: process.as_ref().map_or(0, |process| process.rss_bytes),
+            rss_bytes: process.map_or(0, |process| process.rss_bytes),
             verifier_bytes: tick.progress.bytes,
+            cpu_s: process.map_or(0.0, |process| process.cpu_s),
         };
         let point = self.timeline.push(t_s, tick.snapshot, violations, held);
         let connections = tick.snapshot.total().connections;
@@ -111,6 +120,10 @@ impl Watch {
         exported.unknown = tick.progress.unknown.clone();
         if let Some(process) = process {
             exported.process = process;
+            exported.threads = self
+                .sampler
+                .as_ref()
+                .map_or_else(Vec::new, Sampler::threads);
         }
         exported.saturated = GeneratorFacts::judge(self.sampler.as_ref(), tick.snapshot).saturated;
         exported.events_dropped = self.events.dropped();
@@ -123,6 +136,15 @@ impl Watch {
                 self.monitor.look(tick.now - start, tick.snapshot)
             }
             _ => None,
+        }
+    }
+
+    /// What the generator used of this machine, beside what was foretold.
+    pub(super) fn generator(&self, snapshot: &crate::metrics::Snapshot) -> GeneratorFacts {
+        GeneratorFacts {
+            joined_s: self.joined_s,
+            forecast: Some(self.forecast),
+            ..GeneratorFacts::judge(self.sampler.as_ref(), snapshot)
         }
     }
 

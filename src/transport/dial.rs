@@ -136,7 +136,14 @@ impl Dialer {
         let (response, framed) = outcome.map_err(|_| DialError::Timeout(request.timeout))??;
         check_subprotocol(&response, request.subprotocol)?;
         let parts = framed.into_parts();
-        Ok(Socket::new(parts.io, &parts.read_buf, slot.control.clone()))
+        let scheme = request.url.expose_secret().split_once("://");
+        let is_tls = !matches!(scheme, Some(("ws" | "http", _)));
+        Ok(Socket::new(
+            parts.io,
+            is_tls,
+            &parts.read_buf,
+            slot.control.clone(),
+        ))
     }
 
     /// Opens the TCP connection to the hub, begins the request for the handshake, and never

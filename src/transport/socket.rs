@@ -13,10 +13,11 @@ use std::task::{Context, Poll, ready};
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use awc::BoxedSocket;
 use bytes::{Buf as _, BufMut as _, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::assemble::{Assembler, Incoming, Violation};
-use super::tap::Control;
+use super::tap::{Control, Tap};
+use crate::base::ReadCounts;
 use crate::wire::MESSAGE_BYTES_MAX;
 use crate::wire::close::Close;
 
@@ -47,6 +48,7 @@ const CONTROL_BYTES_MAX: usize = 125;
 /// The buffer that all sockets of one arbiter read through. Empty between polls.
 pub struct ReadBuffer {
     bytes: BytesMut,
+    counts: ReadCounts,
 }
 
 impl ReadBuffer {
@@ -54,7 +56,13 @@ impl ReadBuffer {
     pub fn new() -> Self {
         ReadBuffer {
             bytes: BytesMut::with_capacity(READ_BYTES),
+            counts: ReadCounts::default(),
         }
+    }
+
+    /// What was read so far.
+    pub fn counts(&self) -> ReadCounts {
+        self.counts
     }
 }
 
@@ -125,12 +133,58 @@ pub enum QueueError {
     Closing,
 }
 
+/// What lies between the frames and the network.
+enum Layers {
+    Plain(Tap),
+    Tls(BoxedSocket),
+}
+
+impl AsyncRead for Layers {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Layers::Plain(tap) => Pin::new(tap).poll_read(cx, buf),
+            Layers::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Layers {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Layers::Plain(tap) => Pin::new(tap).poll_write(cx, buf),
+            Layers::Tls(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Layers::Plain(tap) => Pin::new(tap).poll_flush(cx),
+            Layers::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Layers::Plain(tap) => Pin::new(tap).poll_shutdown(cx),
+            Layers::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
 /// An open WebSocket connection.
 ///
 /// Dropping it ends the connection with a FIN and no close frame, or with a reset after
 /// [`Control::reset`]; frames not yet flushed are lost.
 pub struct Socket {
-    io: BoxedSocket,
+    io: Layers,
     control: Control,
     assembler: Assembler,
     /// The bytes of a frame that has not come whole; also whole frames after a break.
@@ -145,7 +199,13 @@ pub struct Socket {
 
 impl Socket {
     /// A socket over an upgraded connection. `read` was read beyond the upgrade already.
-    pub(super) fn new(io: BoxedSocket, read: &[u8], control: Control) -> Self {
+    /// Without TLS nothing is kept of what made the handshake: the socket is read directly.
+    pub(super) fn new(io: BoxedSocket, is_tls: bool, read: &[u8], control: Control) -> Self {
+        let io = if is_tls {
+            Layers::Tls(io)
+        } else {
+            Layers::Plain(control.tap())
+        };
         Socket {
             io,
             control,
@@ -221,6 +281,9 @@ impl Socket {
         } else if self.queue.len() >= QUEUE_BYTES_MAX {
             QueueError::Full
         } else {
+            if self.queue.capacity() == 0 {
+                self.queue = spare::take();
+            }
             Parser::write_message(&mut self.queue, payload, kind, true, true);
             return Ok(());
         };
@@ -253,7 +316,7 @@ impl Socket {
             self.unflushed = true;
             if self.queue.is_empty() {
                 // Idle connections keep no buffer: most of ten thousand are idle.
-                self.queue = BytesMut::new();
+                spare::give_back(std::mem::take(&mut self.queue));
             }
         }
         if self.unflushed {
@@ -292,7 +355,7 @@ impl Socket {
     ) -> Poll<Closed> {
         if self.rest.len() >= OWN_BUFFER_FROM {
             let mut own = std::mem::take(&mut self.rest);
-            let outcome = self.read_through(&mut own, cx, on);
+            let outcome = self.read_through(&mut own, &mut shared.counts, cx, on);
             self.rest = if own.len() >= OWN_BUFFER_FROM {
                 own
             } else {
@@ -306,7 +369,7 @@ impl Socket {
                 bytes.extend_from_slice(&self.rest);
                 self.rest = BytesMut::new();
             }
-            let outcome = self.read_through(bytes, cx, on);
+            let outcome = self.read_through(bytes, &mut shared.counts, cx, on);
             if !bytes.is_empty() {
                 self.rest = BytesMut::from(&bytes[..]);
                 bytes.clear();
@@ -321,6 +384,7 @@ impl Socket {
     fn read_through(
         &mut self,
         buffer: &mut BytesMut,
+        counts: &mut ReadCounts,
         cx: &mut Context<'_>,
         on: &mut dyn FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Poll<Closed> {
@@ -336,7 +400,7 @@ impl Socket {
             let mut room = (&mut *buffer).limit(READ_BYTES);
             match ready!(pin!(self.io.read_buf(&mut room)).poll(cx)) {
                 Ok(0) => return Poll::Ready(Closed::End),
-                Ok(_) => {}
+                Ok(bytes) => counts.count(bytes, READ_BYTES),
                 Err(error) => return Poll::Ready(error.into()),
             }
         }
@@ -358,5 +422,38 @@ impl fmt::Debug for Socket {
             .field("queued_bytes", &self.queued_bytes())
             .field("closing", &self.closing)
             .finish_non_exhaustive()
+    }
+}
+
+/// Buffers for writing, handed round among the sockets of one arbiter, so that a small frame
+/// on an idle connection does not wake the allocator.
+mod spare {
+    use std::cell::RefCell;
+
+    use bytes::BytesMut;
+
+    /// Buffers kept by a thread; sockets beyond that allocate their own.
+    const KEPT_MAX: usize = 4;
+    /// Larger ones are not kept, bytes.
+    const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+    thread_local! {
+        static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn take() -> BytesMut {
+        KEPT.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    pub(super) fn give_back(mut buffer: BytesMut) {
+        buffer.clear();
+        // What was written was cut off the front: get it back.
+        if buffer.try_reclaim(KEPT_BYTES_MAX / 4) && buffer.capacity() <= KEPT_BYTES_MAX {
+            KEPT.with_borrow_mut(|kept| {
+                if kept.len() < KEPT_MAX {
+                    kept.push(buffer);
+                }
+            });
+        }
     }
 }

@@ -25,6 +25,10 @@ pub struct Control(Rc<State>);
 
 #[derive(Default)]
 struct State {
+    /// The socket, while a [`Tap`] holds it.
+    io: RefCell<Option<TcpStream>>,
+    /// How many taps there are; the last one closes the socket.
+    taps: Cell<u32>,
     reset: Cell<bool>,
     frozen: Cell<bool>,
     black_hole: Cell<bool>,
@@ -86,6 +90,14 @@ impl Control {
         self.0.bytes_swallowed.get()
     }
 
+    /// Another tap on the same connection, so that what the first was wrapped in can go.
+    pub(super) fn tap(&self) -> Tap {
+        self.0.taps.set(self.0.taps.get() + 1);
+        Tap {
+            control: self.clone(),
+        }
+    }
+
     fn is_silent(&self) -> bool {
         self.0.frozen.get() || self.0.black_hole.get()
     }
@@ -111,76 +123,88 @@ impl fmt::Debug for Control {
     }
 }
 
-/// A TCP connection under a [`Control`].
+/// A TCP connection under a [`Control`]. It is closed when the last tap on it is dropped.
 #[derive(Debug)]
 pub(super) struct Tap {
-    io: TcpStream,
     control: Control,
 }
 
 impl Tap {
     pub(super) fn new(io: TcpStream, control: Control) -> Self {
-        Tap { io, control }
+        control.0.io.replace(Some(io));
+        control.tap()
+    }
+
+    fn with_io<T>(
+        &self,
+        act: impl FnOnce(&mut TcpStream) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match self.control.0.io.borrow_mut().as_mut() {
+            Some(io) => act(io),
+            // A tap keeps the socket, so there is one.
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
     }
 }
 
 impl AsyncRead for Tap {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let state = &*self.control.0;
         if self.control.is_silent() {
-            self.control.0.reader.replace(Some(cx.waker().clone()));
+            state.reader.replace(Some(cx.waker().clone()));
             return Poll::Pending;
         }
-        if self.control.0.shaped.get() {
-            let Tap { io, control } = &mut *self;
-            let mut slot = control.0.shaper.borrow_mut();
+        if state.shaped.get() {
+            let mut slot = state.shaper.borrow_mut();
             if let Some(shaper) = slot.as_mut().filter(|shaper| !shaper.is_idle()) {
-                let counted = &control.0.bytes_in;
-                return shaper.poll_read(io, cx, buf, &mut |bytes| add(counted, bytes));
+                let counted = &state.bytes_in;
+                return self
+                    .with_io(|io| shaper.poll_read(io, cx, buf, &mut |bytes| add(counted, bytes)));
             }
             *slot = None;
-            control.0.shaped.set(false);
+            state.shaped.set(false);
         }
         let before = buf.filled().len();
-        let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
-        add(&self.control.0.bytes_in, buf.filled().len() - before);
+        let outcome = self.with_io(|io| Pin::new(io).poll_read(cx, buf));
+        add(&state.bytes_in, buf.filled().len() - before);
         outcome
     }
 }
 
 impl AsyncWrite for Tap {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.control.0.black_hole.get() {
-            add(&self.control.0.bytes_swallowed, buf.len());
+        let state = &*self.control.0;
+        if state.black_hole.get() {
+            add(&state.bytes_swallowed, buf.len());
             return Poll::Ready(Ok(buf.len()));
         }
-        let Tap { io, control } = &mut *self;
-        let outcome = match control.0.shaper.borrow_mut().as_mut() {
-            Some(shaper) => shaper.poll_write(io, cx, buf),
-            None => Pin::new(io).poll_write(cx, buf),
+        let outcome = match state.shaper.borrow_mut().as_mut() {
+            Some(shaper) => self.with_io(|io| shaper.poll_write(io, cx, buf)),
+            None => self.with_io(|io| Pin::new(io).poll_write(cx, buf)),
         };
         if let Poll::Ready(Ok(written)) = outcome {
-            add(&self.control.0.bytes_out, written);
+            add(&state.bytes_out, written);
         }
         outcome
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with_io(|io| Pin::new(io).poll_flush(cx))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.control.0.black_hole.get() {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        self.with_io(|io| Pin::new(io).poll_shutdown(cx))
     }
 }
 
@@ -190,19 +214,27 @@ fn add(counter: &Cell<u64>, bytes: usize) {
 
 impl ActixStream for Tap {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_read_ready(&self.io, cx)
+        self.with_io(|io| ActixStream::poll_read_ready(io, cx))
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        ActixStream::poll_write_ready(&self.io, cx)
+        self.with_io(|io| ActixStream::poll_write_ready(io, cx))
     }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        let socket = socket2::SockRef::from(&self.io);
+        let state = &*self.control.0;
+        state.taps.set(state.taps.get() - 1);
+        if state.taps.get() > 0 {
+            return;
+        }
+        // What the shaper holds goes with the socket, as in a network that is cut.
+        let _ = state.shaper.take();
+        let Some(io) = state.io.take() else { return };
+        let socket = socket2::SockRef::from(&io);
         // Neither call can fail in a way that matters: the peer may be gone already.
-        if self.control.0.reset.get() {
+        if state.reset.get() {
             let _ = socket.set_linger(Some(Duration::ZERO));
         } else {
             // The kernel turns a close with unread bytes into a reset. The FIN goes first,

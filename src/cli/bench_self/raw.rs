@@ -53,7 +53,7 @@ fn frame(text: &str, out: &mut Vec<u8>) {
 }
 
 /// Counts the messages at the front of `bytes` by their headers; returns what was whole.
-fn count(bytes: &[u8], messages: &mut u64) -> usize {
+pub(super) fn count(bytes: &[u8], messages: &mut u64) -> usize {
     let mut at = 0;
     while let [_, short, rest @ ..] = &bytes[at..] {
         let (length, head) = match (short, rest) {
@@ -209,7 +209,6 @@ pub(super) async fn raw(addr: &str, size: Size) -> Result<Measured> {
         joined_bytes,
         connect_s,
         arrived: deliveries as f64 / (size.rate * size.seconds) as f64,
-        p99_s: None,
-        verdict: None,
+        ..Measured::default()
     })
 }

@@ -1,19 +1,13 @@
-//! The load generator itself, with everything on, against a hub elsewhere.
+//! The load generator itself, with everything on, against a hub elsewhere or its own.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
-use super::{MARGIN, Measured, Size, usage};
-use crate::base::Clock;
+use super::{EMBEDDED, MARGIN, Measured, Size, usage};
 use crate::run::{self, Options};
 use crate::scenario::{self, Overrides};
-
-/// How often CPU time and memory are looked at.
-const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+use crate::transport::TlsOptions;
 
 /// A folder that goes when this is dropped.
 struct Scratch(PathBuf);
@@ -47,25 +41,15 @@ fn scenario(size: Size) -> String {
     )
 }
 
-/// When, CPU seconds and resident bytes so far.
-type Samples = Arc<Mutex<Vec<(f64, f64, u64)>>>;
-
-fn sample(clock: Clock, samples: &Samples, over: &AtomicBool) {
-    while !over.load(Ordering::Relaxed) {
-        let at = clock.now().as_secs_f64();
-        if let (Ok((cpu, rss)), Ok(mut samples)) = (usage(), samples.lock()) {
-            samples.push((at, cpu, rss));
-        }
-        std::thread::sleep(SAMPLE_EVERY);
-    }
-}
-
-pub(super) fn whole(addr: &str, size: Size) -> Result<Measured> {
+pub(super) fn whole(hub: &str, size: Size) -> Result<Measured> {
     let dir = Scratch::new()?;
     let path = dir.0.join("bench.yaml");
     std::fs::write(&path, scenario(size))?;
     let overrides = Overrides {
-        target: Some(format!("http://{addr}").into()),
+        target: (hub != EMBEDDED).then(|| match hub.contains("://") {
+            true => hub.to_owned().into(),
+            false => format!("http://{hub}").into(),
+        }),
         hub: Some("bench".into()),
         ..Overrides::default()
     };
@@ -75,47 +59,44 @@ pub(super) fn whole(addr: &str, size: Size) -> Result<Measured> {
         out: Some(dir.0.join("out")),
         metrics: Some("127.0.0.1:0".parse()?),
         arbiters: Some(1),
+        tls: TlsOptions {
+            insecure: true,
+            ..TlsOptions::default()
+        },
         quiet: true,
+        no_summary: true,
         no_color: true,
         ..Options::default()
     };
-    let (samples, over) = (Samples::default(), Arc::new(AtomicBool::new(false)));
-    let sampler = {
-        let (samples, over) = (samples.clone(), over.clone());
-        std::thread::spawn(move || sample(Clock::start(), &samples, &over))
-    };
     let (_, rss_empty) = usage()?;
     let results = run::run(scenario, &options)?;
-    over.store(true, Ordering::Relaxed);
-    sampler
-        .join()
-        .map_err(|_| anyhow::anyhow!("the sampler panicked"))?;
-    let samples = samples
-        .lock()
-        .map_err(|_| anyhow::anyhow!("the sampler panicked"))?;
-    let at = |t_s: f64| samples.iter().rfind(|(at, ..)| *at <= t_s).copied();
-    // Whole points inside the load: from the second after the first delivery.
+    // Whole points inside the load; they may be late on a busy machine.
     let points = &results.timeline;
-    let first = points
-        .iter()
-        .position(|point| point.delivered > 0)
-        .context("nothing was delivered")?
-        + 1;
-    let last = first + size.seconds as usize;
-    let (begin, end) = match (points.get(first), points.get(last)) {
-        (Some(begin), Some(end)) => (begin.t_s, end.t_s),
-        _ => bail!("the run was too short"),
+    let start = results.generator.joined_s;
+    let from = start + MARGIN.as_secs_f64();
+    let until = start + (size.seconds + 2 * MARGIN.as_secs()) as f64;
+    let first = points.iter().position(|point| point.t_s >= from);
+    let last = points.iter().rposition(|point| point.t_s <= until);
+    let (Some(first), Some(last)) = (first, last) else {
+        bail!("the run was too short");
     };
+    if first >= last {
+        bail!("the machine is too busy: no whole second was seen");
+    }
+    let (begin, end) = (&points[first], &points[last]);
     let deliveries = points[first + 1..=last].iter().map(|p| p.delivered).sum();
-    let (before, after) = at(begin).zip(at(end)).context("no samples")?;
-    let all = points.iter().find(|point| point.connected == size.clients);
-    let joined = all.and_then(|all| at(all.t_s));
+    let joined = points.iter().find(|point| point.connected == size.clients);
+    let above = |rss: u64| rss.saturating_sub(rss_empty);
     Ok(Measured {
-        cpu_s: after.1 - before.1,
+        cpu_s: end.cpu_s - begin.cpu_s,
         deliveries,
-        joined_bytes: joined.map_or(0, |(_, _, rss)| rss.saturating_sub(rss_empty)),
-        connect_s: all.map_or(f64::NAN, |all| all.t_s),
-        arrived: deliveries as f64 / (size.rate as f64 * (end - begin)),
+        joined_bytes: joined.map_or(0, |point| above(point.rss_bytes)),
+        joined_verifier_bytes: joined.map_or(0, |point| point.verifier_bytes),
+        loaded_bytes: above(end.rss_bytes),
+        loaded_verifier_bytes: end.verifier_bytes,
+        connect_s: results.generator.joined_s,
+        arrived: deliveries as f64 / (size.rate as f64 * (end.t_s - begin.t_s)),
+        p50_s: Some(results.latency.delivery.p50 as f64 / 1e6),
         p99_s: Some(results.latency.delivery.p99 as f64 / 1e6),
         verdict: Some(format!("{:?}", results.verdict).to_lowercase()),
     })

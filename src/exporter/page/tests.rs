@@ -19,6 +19,11 @@ pub(in crate::exporter) fn state() -> ExporterState {
             at: Time::ZERO,
             ..Sample::default()
         },
+        // The main thread, so that the series is there from the start.
+        threads: vec![crate::generator::ThreadUse {
+            name: "hubstorm".into(),
+            ..Default::default()
+        }],
         saturated: false,
         events_dropped: 0,
         scrapes_refused: 0,

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::Paint;
 use super::table::{section, wrapped};
 use crate::base::units::format_duration;
+use crate::generator::Forecast;
 use crate::report::format::{bytes, count, measured, rate};
 use crate::report::results::Unit;
 use crate::scenario::{ChaosEntry, Destination, Pool, Scenario, Share, Sizes, Timing};
@@ -19,6 +20,8 @@ pub struct Banner<'a> {
     pub out: &'a Path,
     /// The metrics endpoint, when there is one.
     pub metrics: Option<SocketAddr>,
+    /// What the run will take of this machine.
+    pub forecast: Forecast,
 }
 
 /// The text printed before anything is started: clients, groups, offered load, faults,
@@ -53,6 +56,7 @@ pub fn banner(scenario: &Scenario, facts: &Banner<'_>, paint: Paint) -> String {
             format_duration(scenario.drain)
         )],
     );
+    section(&mut out, paint, "forecast", &[forecast(&facts.forecast)]);
     let faults: Vec<_> = scenario
         .chaos
         .iter()
@@ -105,6 +109,24 @@ pub fn banner(scenario: &Scenario, facts: &Banner<'_>, paint: Paint) -> String {
         );
     }
     out
+}
+
+/// What a run will take of this machine, in one line.
+fn forecast(forecast: &Forecast) -> String {
+    let here = format!(
+        "{} memory, {} files",
+        bytes(forecast.memory_bytes),
+        count(forecast.fds)
+    );
+    if forecast.deliveries == 0 {
+        return here;
+    }
+    format!(
+        "{} deliveries, {:.1} s CPU (at the most {:.2} cores), {here}",
+        count(forecast.deliveries),
+        forecast.cpu_s,
+        forecast.peak_cores
+    )
 }
 
 fn s(n: u64) -> &'static str {

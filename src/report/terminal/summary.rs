@@ -395,6 +395,25 @@ fn generator(results: &Results, paint: Paint) -> Vec<String> {
         count(facts.fds_peak),
         micros(facts.schedule_lag_p99_us)
     )];
+    if let Some(forecast) = facts.forecast.filter(|f| f.deliveries > 0) {
+        lines.push(format!(
+            "forecast {:.1} s CPU, {} memory, {} files; {} deliveries, of which {} came",
+            forecast.cpu_s,
+            bytes(forecast.memory_bytes),
+            count(forecast.fds),
+            count(forecast.deliveries),
+            count(results.delivery.delivered)
+        ));
+    }
+    if let Some(busiest) = facts.threads.first() {
+        lines.push(format!(
+            "busiest thread {}: {:.1} s CPU, at the most {:.2} of a core; {} segments sent again by the machine",
+            busiest.name,
+            busiest.cpu_s,
+            busiest.peak_cores,
+            count(facts.tcp_retransmits)
+        ));
+    }
     if facts.saturated {
         lines.push(paint.doubt(&format!("limited: {}", facts.why)));
     }

@@ -75,6 +75,7 @@ fn the_banner_says_what_is_about_to_happen() {
         target: "embedded hub",
         out: Path::new("results/quickstart"),
         metrics: Some("127.0.0.1:9464".parse().unwrap()),
+        forecast: crate::generator::Forecast::of(&scenario()),
     };
     insta::assert_snapshot!(banner(&scenario(), &facts, Paint::PLAIN));
 }
