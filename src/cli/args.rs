@@ -255,9 +255,12 @@ pub struct ReportArgs {
 /// Flags of `selftest`.
 #[derive(Debug, clap::Args)]
 pub struct SelftestArgs {
-    /// The short form, about a minute
+    /// The short form, about a minute: shorter honest worlds, no row under churn
     #[arg(long)]
     pub short: bool,
+    /// Only the rows under churn: each lie again while connections break and members come and go
+    #[arg(long)]
+    pub churn: bool,
     /// Seed of every row
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,

@@ -12,6 +12,7 @@ pub(super) fn selftest(args: SelftestArgs) -> u8 {
     });
     let options = Options {
         short: args.short,
+        churn: args.churn,
         seed: args.seed,
         only: args.only,
         at_once: args.at_once,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::rows::{Count, RECEIVERS, Row, Table};
 use crate::report::results::Results;
-use crate::verify::kinds::{Kind as _, Permitted};
+use crate::verify::kinds::{Kind as _, Permitted, Violation};
 
 /// What came of a row.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,7 +34,10 @@ pub fn judge(row: &Row, results: &Results) -> Judgement {
                 .iter()
                 .find(|one| one.table == table && one.kind == kind)
                 .map(|one| one.count);
-            let (least, most) = range(rule, told, results);
+            let (least, most) = match row.churn {
+                true => under_churn(row, table, kind, rule, results),
+                false => range(rule, told, results),
+            };
             if !(least..=most).contains(&n) {
                 wrong.push(format!(
                     "{}{kind} is {n}, must be {}",
@@ -42,7 +45,7 @@ pub fn judge(row: &Row, results: &Results) -> Judgement {
                     between(least, most)
                 ));
             }
-            if rule.is_some_and(|rule| rule != Count::Any) {
+            if rule.is_some_and(|rule| rule != Count::Any) && (least, most) != (0, u64::MAX) {
                 expected.push(format!("{}{kind} {}", prefix(table), between(least, most)));
             }
             if n > 0 {
@@ -156,6 +159,28 @@ fn range(rule: Option<Count>, told: u64, results: &Results) -> (u64, u64) {
         }
         Some(Count::Some) => (1, u64::MAX),
         Some(Count::Any) => (0, u64::MAX),
+    }
+}
+
+/// Under churn the lie must still be named, and nothing else; how often, and what else is
+/// permitted or unknown, is the churn's affair.
+fn under_churn(
+    row: &Row,
+    table: Table,
+    kind: &str,
+    rule: Option<Count>,
+    results: &Results,
+) -> (u64, u64) {
+    let instead = |(other, _): &(Violation, _)| other.name() == kind;
+    let others = row.turns_into.iter().map(|(other, _)| other.name());
+    let turned: u64 = others.filter_map(|name| results.violations.get(name)).sum();
+    match (table, rule) {
+        (Table::Violations, Some(Count::Each(n))) => (n.saturating_sub(turned), u64::MAX),
+        (Table::Violations, Some(Count::Any)) => (0, u64::MAX),
+        (Table::Violations, Some(_)) => (1_u64.saturating_sub(turned), u64::MAX),
+        (Table::Violations, None) if row.turns_into.iter().any(instead) => (0, u64::MAX),
+        (Table::Violations, None) => (0, 0),
+        (Table::Permitted | Table::Unknown, _) => (0, u64::MAX),
     }
 }
 

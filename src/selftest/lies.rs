@@ -2,7 +2,7 @@
 //! told and what must come of it. Source: verification 11.
 
 use super::rows::Count::{AfterLeave, Any, Deficit, Each, Some, Surplus, UpTo};
-use super::rows::{Row, World};
+use super::rows::World;
 use crate::hub::FaultKind as F;
 use crate::verify::kinds::{Permitted as P, Unknown as U, Violation as V};
 
@@ -15,25 +15,27 @@ const RECOVERIES: &str = "/clients/recoveries";
 const RECONNECTS: &str = "/clients/reconnects";
 const CONNECT_FAILURES: &str = "/clients/connect_failures";
 
-/// One row for each kind.
-pub(super) fn lies() -> Vec<Row> {
-    let worlds = deliveries()
+/// One world for each kind.
+pub(super) fn lies() -> impl Iterator<Item = World> {
+    deliveries()
         .into_iter()
         .chain(answers())
         .chain(memberships())
         .chain(recoveries())
-        .chain(connections());
-    worlds.map(World::row).collect()
+        .chain(connections())
 }
 
+/// Why a loss may be told of a recovery instead.
+const STRADDLES: &str = "what is missing on both sides of a recovery is the recovery's (R1)";
+
 /// The tenth delivery and no other: the fourth message, when every window has begun.
-const TENTH: &str = "every=10,count=1";
+pub(super) const TENTH: &str = "every=10,count=1";
 
 fn deliveries() -> Vec<World> {
     let simple = |fault, kind| World::of(fault, TENTH).violates(kind, Each(1));
     vec![
-        simple(F::Drop, V::Lost),
-        simple(F::Omit, V::Lost),
+        simple(F::Drop, V::Lost).turns_into(V::RecoveryBroken, STRADDLES),
+        simple(F::Omit, V::Lost).turns_into(V::RecoveryBroken, STRADDLES),
         simple(F::SkipId, V::SequenceGap),
         simple(F::DuplicateNewId, V::Duplicated),
         simple(F::DuplicateSameId, V::SequenceRepeated),
@@ -55,13 +57,15 @@ fn deliveries() -> Vec<World> {
         simple(F::Echo, V::Echo)
             .publisher(MEMBER)
             .publish("no_echo: true"),
-        simple(F::SwallowEcho, V::Lost).publisher(MEMBER),
+        simple(F::SwallowEcho, V::Lost)
+            .publisher(MEMBER)
+            .turns_into(V::RecoveryBroken, STRADDLES),
         World::of(F::DelayDelivery, TENTH).violates(V::Reordered, Each(1)),
     ]
 }
 
 fn answers() -> Vec<World> {
-    vec![
+    let worlds = vec![
         World::of(F::LoseAck, TENTH)
             .publisher("client: {retry: {ack_timeout: 700ms}}")
             .violates(V::AckMissing, Each(1)),
@@ -86,7 +90,10 @@ fn answers() -> Vec<World> {
         World::of(F::DelayAck, "every=5,for=500ms")
             .sees("/hub_truth/faults/delay_ack", 2)
             .because("an answer may take its time"),
-    ]
+    ];
+    // One answer for each publish, and five deliveries.
+    let amid = |world: World| world.amid_churn("every=20,count=3");
+    worlds.into_iter().map(amid).collect()
 }
 
 fn memberships() -> Vec<World> {
@@ -103,6 +110,7 @@ fn memberships() -> Vec<World> {
             .lasts("6s")
             .receivers(churn)
             .violates(V::LostAtLeave, UpTo(1))
+            .turns_into(V::RecoveryBroken, STRADDLES)
             .permits(P::AtMembershipEdge, Any)
             .permits(P::AfterLeaveRace, Any),
         World::of(F::DoubleJoin, "count=1").violates(V::Duplicated, Surplus),
@@ -183,7 +191,16 @@ fn connections() -> Vec<World> {
         // Silent from the fourth message on, with nearly four seconds of them to come.
         World::of(F::Freeze, TENTH)
             .lasts("4s")
-            .violates(V::Stalled, Each(1)),
+            .violates(V::Stalled, Each(1))
+            .turns_into(
+                V::RecoveryBroken,
+                "a recovery does not thaw it, and lacks messages",
+            )
+            .turns_into(V::Lost, "what was withheld before the first recovery")
+            .turns_into(
+                V::LostAtJoin,
+                "a frozen member that comes back hears nothing",
+            ),
         World::of(F::Restart, "every=20,count=1")
             .lasts("3s")
             .sees(RECONNECTS, 3)

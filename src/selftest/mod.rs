@@ -11,7 +11,7 @@ mod lies;
 pub mod rows;
 pub mod run;
 
-pub use rows::{Row, rows};
+pub use rows::{Row, churned, rows};
 pub use run::{Options, selftest};
 
 #[cfg(test)]

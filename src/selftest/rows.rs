@@ -1,6 +1,6 @@
 //! What a row of the selftest is: a small world, one lie, and what must come of it.
 
-use super::lies::lies;
+use super::lies::{TENTH, lies};
 use crate::hub::FaultKind;
 use crate::verify::kinds::{Kind as _, Permitted, Unknown, Violation};
 
@@ -66,10 +66,37 @@ pub struct Row {
     pub seen: Vec<(&'static str, u64)>,
     /// Why there is no violation; empty where there is one.
     pub why: &'static str,
+    /// Connections break, publishers send again and members come and go meanwhile: what is
+    /// expected must be counted at least once, no other violation, and the rest is free.
+    pub churn: bool,
+    /// Violations that churn may make of the lie instead, or beside it, each with its reason.
+    pub turns_into: Vec<(Violation, &'static str)>,
+}
+
+impl Row {
+    /// What the table calls it; unlike `name`, no two rows share it.
+    pub fn title(&self) -> String {
+        match self.churn {
+            true => format!("{}+churn", self.name),
+            false => self.name.to_owned(),
+        }
+    }
 }
 
 /// Receivers of a lie's world.
 pub(super) const RECEIVERS: u64 = 3;
+
+/// What breaks in a row under churn, beside what the row itself asks for: receivers lose
+/// their connections, the publisher too, so that it sends again.
+const CHURN: &str = "{kind: reset, pool: receivers, start: 500ms, every: 600ms, count: 1}, \
+     {kind: drop, pool: receivers, start: 800ms, every: 700ms, count: 1}, \
+     {kind: close, pool: visitors, start: 1s, every: 900ms, count: 1}, \
+     {kind: drop, pool: publisher, start: 700ms, every: 1300ms, count: 1}";
+/// Who comes and goes meanwhile.
+const VISITORS: &str = "  visitors: {clients: 2, groups: {names: [room], join: all}, churn: {every: 800ms, away: 300ms}}\n";
+/// Instead of the tenth delivery: amid the churn, and three times, because one may fall to a
+/// visitor on its way out, whom nothing is owed.
+const AMID_CHURN: &str = "every=70,count=3";
 
 /// The world of a row, to be changed.
 pub(super) struct World {
@@ -80,6 +107,7 @@ pub(super) struct World {
     publisher: &'static str,
     receivers: &'static str,
     chaos: &'static str,
+    amid_churn: &'static str,
     row: Row,
 }
 
@@ -98,6 +126,7 @@ impl World {
             publisher: "",
             receivers: "",
             chaos: "",
+            amid_churn: AMID_CHURN,
             row: Row {
                 name: fault.name(),
                 fault: Some(fault),
@@ -106,8 +135,39 @@ impl World {
                 expected: Vec::new(),
                 seen: Vec::new(),
                 why: "",
+                churn: false,
+                turns_into: Vec::new(),
             },
         }
+    }
+
+    /// The same lie while connections break, publishers send again and members come and go.
+    pub(super) fn churned(mut self) -> Self {
+        self.row.churn = true;
+        if matches!(self.duration, "2s" | "3s") {
+            self.duration = "4s";
+        }
+        if self.drain == "1500ms" {
+            self.drain = "5s";
+        }
+        for spec in &mut self.row.specs {
+            if let Some(kind) = spec.strip_suffix(TENTH) {
+                *spec = format!("{kind}{}", self.amid_churn);
+            }
+        }
+        self
+    }
+
+    /// When the lie is told under churn, instead of at every seventieth opportunity.
+    pub(super) fn amid_churn(mut self, trigger: &'static str) -> Self {
+        self.amid_churn = trigger;
+        self
+    }
+
+    /// A violation that churn may make of this lie, and why.
+    pub(super) fn turns_into(mut self, kind: Violation, why: &'static str) -> Self {
+        self.row.turns_into.push((kind, why));
+        self
     }
 
     pub(super) fn lasts(mut self, duration: &'static str) -> Self {
@@ -202,10 +262,13 @@ impl World {
             keys => format!(", {keys}"),
         };
         let (publish, publisher, receivers) = (comma(publish), comma(publisher), comma(receivers));
-        let chaos = match chaos {
-            "" => String::new(),
-            entries => format!("chaos: [{entries}]\n"),
+        let churn = if self.row.churn { CHURN } else { "" };
+        let chaos = match (chaos, churn) {
+            ("", "") => String::new(),
+            ("", entries) | (entries, "") => format!("chaos: [{entries}]\n"),
+            (entries, churn) => format!("chaos: [{entries}, {churn}]\n"),
         };
+        let visitors = if self.row.churn { VISITORS } else { "" };
         self.row.yaml = format!(
             "hubstorm: 1
 name: selftest-{name}
@@ -217,19 +280,24 @@ pools:
     {{clients: {publishers}, publish: {{rate: 20/s, to: room, payload: {{type: json, size: 160B}}{publish}}}{publisher}}}
   receivers: {{clients: {RECEIVERS}, groups: {{names: [room], join: all}}{receivers}}}
   outsider: {{clients: 1}}
-{chaos}",
+{visitors}{chaos}",
             name = self.row.name.replace('_', "-"),
         );
         self.row
     }
 }
 
-/// Every row: one for each kind of fault, then the honest worlds. `short` halves the time
-/// that the honest ones last.
+/// Every row: one for each kind of fault, then the honest worlds. `short` makes the honest
+/// ones last a quarter of their time.
 pub fn rows(short: bool) -> Vec<Row> {
-    let mut rows = lies();
+    let mut rows: Vec<Row> = lies().map(World::row).collect();
     rows.extend(honest(short));
     rows
+}
+
+/// Each lie again, under churn.
+pub fn churned() -> Vec<Row> {
+    lies().map(|world| world.churned().row()).collect()
 }
 
 const EVERYTHING: &str = "  - {kind: reset, start: 300ms, every: 400ms, share: 15%}
@@ -275,6 +343,8 @@ pools:
             .collect(),
         seen: vec![("/clients/disconnects", 40), ("/delivery/delivered", 500)],
         why: "an honest hub",
+        churn: false,
+        turns_into: Vec::new(),
     };
     let members = "  members: {clients: 24, groups: {count: 4, join: 1}, publish: {rate: 8/s, payload: {type: json, size: 160B}}}\n";
     let churning = "  members: {clients: 24, groups: {count: 4, join: 1}, churn: {every: 2s, away: 400ms}, publish: {rate: 8/s, payload: {type: text, size: 160B}}}\n";
@@ -324,7 +394,7 @@ mod tests {
 
     #[test]
     fn every_row_can_be_read() {
-        for row in rows(false) {
+        for row in rows(false).into_iter().chain(churned()) {
             for spec in &row.specs {
                 spec.parse::<FaultSpec>().unwrap();
             }

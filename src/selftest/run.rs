@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 
 use super::judge::{Judgement, judge};
-use super::rows::{Row, rows};
+use super::rows::{Row, churned, rows};
 use crate::hub::FaultKind;
 use crate::report::results::Results;
 use crate::run;
@@ -18,6 +18,8 @@ use crate::scenario::{self, Overrides};
 pub struct Options {
     /// Honest worlds last a quarter of their time.
     pub short: bool,
+    /// Only the rows under churn. They are also part of a whole run, and not of a short one.
+    pub churn: bool,
     /// The seed of every row.
     pub seed: u64,
     /// Only rows of these names; empty: all.
@@ -55,11 +57,18 @@ pub enum Error {
 /// # Errors
 /// No such row, or the table cannot be written.
 pub fn selftest(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
-    let chosen = choose(rows(options.short), &options.only)?;
+    let mut all = match options.churn {
+        true => Vec::new(),
+        false => rows(options.short),
+    };
+    if options.churn || !options.short {
+        all.extend(churned());
+    }
+    let chosen = choose(all, &options.only)?;
     let total = chosen.len();
     let queue = Mutex::new(VecDeque::from(chosen));
     let (tell, told) = mpsc::channel();
-    writeln!(out, "{:<6}{:<24} {:<46} got", "", "fault", "expected")?;
+    writeln!(out, "{:<6}{:<30} {:<46} got", "", "fault", "expected")?;
     let right = std::thread::scope(|scope| {
         for _ in 0..options.at_once.clamp(1, total.max(1)) {
             let (tell, queue) = (tell.clone(), &queue);
@@ -124,7 +133,7 @@ fn choose(rows: Vec<Row>, only: &[String]) -> Result<Vec<Row>, Error> {
 }
 
 fn attempt(row: &Row, options: &Options) -> Judgement {
-    let dir = options.out.join(row.name);
+    let dir = options.out.join(row.title());
     match results(row, options, &dir) {
         Ok(results) => {
             let judgement = judge(row, &results);
@@ -181,14 +190,20 @@ fn print(row: &Row, judgement: &Judgement, out: &mut dyn Write) -> io::Result<()
     };
     writeln!(
         out,
-        "{verdict:<6}{:<24} {expected:<46} {}",
-        row.name, judgement.got
+        "{verdict:<6}{:<30} {expected:<46} {}",
+        row.title(),
+        judgement.got
     )?;
     if !row.why.is_empty() && row.fault.is_some() {
-        writeln!(out, "      {:<24} ({})", "", row.why)?;
+        writeln!(out, "      {:<30} ({})", "", row.why)?;
+    }
+    if row.churn {
+        for (kind, why) in &row.turns_into {
+            writeln!(out, "      {:<30} (or {kind}: {why})", "")?;
+        }
     }
     for wrong in &judgement.wrong {
-        writeln!(out, "      {:<24} ! {wrong}", "")?;
+        writeln!(out, "      {:<30} ! {wrong}", "")?;
     }
     out.flush()
 }

@@ -14,6 +14,7 @@ use crate::verify::kinds::{Kind as _, Violation};
 fn options(out: &Path, set: &[&str]) -> Options {
     Options {
         short: true,
+        churn: false,
         seed: 1,
         only: vec!["drop".into(), "swap".into(), "honest-json".into()],
         at_once: 3,
