@@ -294,6 +294,7 @@ mod tests {
             tls: TlsOptions::default(),
             sources: None,
             directory: Arc::default(),
+            sabotage: None,
         };
         Shared::new(config, Shard::new(Arc::new(plan), 0..1)).expect("no TLS files to read")
     }

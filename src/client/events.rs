@@ -125,6 +125,16 @@ impl Me {
 
     /// A data message came.
     pub(super) fn data(&self, message: &crate::wire::DataMessage<'_>, fresh: bool, now: Time) {
+        let now = match self.shared.sabotage {
+            None => now,
+            Some(sabotage) => {
+                let (struck, start) = (self.shared.struck.get(), self.shared.load_start.get());
+                match sabotage.stamp(struck, start, now) {
+                    Some(stamp) => stamp,
+                    None => return self.shared.struck.set(true),
+                }
+            }
+        };
         let verdict = self
             .shared
             .shard

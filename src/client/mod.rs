@@ -18,10 +18,13 @@ mod link;
 mod outcomes;
 mod presence;
 mod publish;
+mod sabotage;
 pub mod server;
 pub mod shared;
 
 pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Heal, Inject, Publish};
 pub use directory::Directory;
+pub(crate) use sabotage::STRIKES_AFTER;
+pub use sabotage::Sabotage;
 pub use server::Server;
 pub use shared::{Shared, SharedConfig};

@@ -170,6 +170,7 @@ mod tests {
                 tls: TlsOptions::default(),
                 sources: None,
                 directory: Arc::default(),
+                sabotage: None,
             };
             let shared = Shared::new(config, Shard::new(Arc::new(plan), 0..1)).unwrap();
             let me = Me::new(shared.clone(), Slot(0));

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use super::alarm::{Alarms, Ringer};
 use super::directory::Directory;
+use super::sabotage::Sabotage;
 use crate::base::{Clock, GroupId, Seed, Slot, Time};
 use crate::metrics::Snapshot;
 use crate::protocol::SessionConfig;
@@ -44,6 +45,8 @@ pub struct SharedConfig {
     pub sources: Option<Arc<SourceAddresses>>,
     /// Which connections there are, for servers that send to them.
     pub directory: Arc<Directory>,
+    /// What the harness does to itself; nothing outside a selftest.
+    pub sabotage: Option<Sabotage>,
 }
 
 /// What the clients of one arbiter share.
@@ -81,6 +84,9 @@ pub struct Shared {
     pub(crate) departed: Cell<u32>,
     /// Client actors that ended in a panic.
     pub(crate) panicked: Cell<u32>,
+    pub(crate) sabotage: Option<Sabotage>,
+    /// The one frame to be lost is lost.
+    pub(super) struck: Cell<bool>,
     /// When the plan restarts the hub, ascending.
     pub(crate) restarts: RefCell<Vec<Time>>,
     /// The start of the load, once it has started.
@@ -166,6 +172,8 @@ impl Shared {
             ever_connected: Cell::new(0),
             departed: Cell::new(0),
             panicked: Cell::new(0),
+            sabotage: config.sabotage,
+            struck: Cell::new(false),
             restarts: RefCell::default(),
             load_start: Cell::new(None),
             load_over: Cell::new(false),

@@ -17,7 +17,8 @@ use tokio::time::Sleep;
 
 use crate::base::{Slot, Time};
 use crate::client::{
-    Abandon, Churn, Client, Depart, Goodbye, Heal, Inject, Publish, Server, Shared,
+    Abandon, Churn, Client, Depart, Goodbye, Heal, Inject, Publish, STRIKES_AFTER, Sabotage,
+    Server, Shared,
 };
 use crate::metrics::latency;
 use crate::scenario::ChaosKind;
@@ -41,6 +42,9 @@ const SNAPSHOT_EVERY: u32 = 4;
 /// How often the event loop's lag is measured.
 const LAG_EVERY: Duration = Duration::from_millis(10);
 
+/// Which of another fleet's facts a sabotage is done to.
+const STRUCK: u64 = 5;
+
 /// The clients of one arbiter.
 pub struct Fleet {
     config: FleetConfig,
@@ -56,6 +60,8 @@ pub struct Fleet {
     reports: u32,
     /// What the verifier had seen when it was last asked.
     progress: Progress,
+    /// Facts kept back by a sabotage, to be applied after the next.
+    held: Option<Arc<Facts>>,
 }
 
 impl Fleet {
@@ -64,7 +70,10 @@ impl Fleet {
     /// # Errors
     /// The TLS options cannot be used.
     pub fn new(config: FleetConfig) -> Result<Self, crate::transport::TlsError> {
-        let shard = Shard::new(config.verify.clone(), config.slots.clone());
+        let mut shard = Shard::new(config.verify.clone(), config.slots.clone());
+        if config.shared.sabotage == Some(Sabotage::CapHoles) {
+            shard.limit_holes(0);
+        }
         let shared = Shared::new(config.shared.clone(), shard)?;
         let mut connects = connects(&shared.scenario, &config.slots);
         connects.reverse();
@@ -77,6 +86,7 @@ impl Fleet {
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             reports: 0,
             progress: Progress::default(),
+            held: None,
             shared,
             config,
         })
@@ -286,7 +296,11 @@ impl Handler<Begin> for Fleet {
 impl Handler<StartLoad> for Fleet {
     type Result = ();
 
-    fn handle(&mut self, StartLoad(start): StartLoad, _: &mut Self::Context) {
+    fn handle(&mut self, StartLoad(start): StartLoad, ctx: &mut Self::Context) {
+        let last = self.config.slots.end == self.shared.scenario.clients();
+        if self.shared.sabotage == Some(Sabotage::KillFleet) && last {
+            ctx.run_later(STRIKES_AFTER, |_, ctx| ctx.terminate());
+        }
         let restarts = self
             .config
             .plan
@@ -324,7 +338,20 @@ impl Handler<ShareFacts> for Fleet {
     type Result = ();
 
     fn handle(&mut self, ShareFacts(facts): ShareFacts, _: &mut Self::Context) {
-        self.shared.shard.borrow_mut().apply_facts(&facts);
+        let mut shard = self.shared.shard.borrow_mut();
+        match self.shared.sabotage {
+            Some(Sabotage::RepeatFacts) => shard.apply_facts(&facts),
+            Some(Sabotage::LoseFacts) if facts.serial == STRUCK => return,
+            Some(Sabotage::SwapFacts) if facts.serial == STRUCK => {
+                self.held = Some(facts);
+                return;
+            }
+            _ => {}
+        }
+        shard.apply_facts(&facts);
+        if let Some(held) = self.held.take() {
+            shard.apply_facts(&held);
+        }
     }
 }
 

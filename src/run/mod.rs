@@ -8,4 +8,5 @@ mod execute;
 mod prepare;
 mod watch;
 
+pub(crate) use prepare::run_with;
 pub use prepare::{Options, RunError, run};

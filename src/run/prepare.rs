@@ -12,7 +12,7 @@ use crate::base::Clock;
 use crate::base::Slot;
 use crate::chaos;
 use crate::client::shared::user_id;
-use crate::client::{Directory, SharedConfig};
+use crate::client::{Directory, Sabotage, SharedConfig};
 use crate::exporter::ExporterState;
 use crate::exporter::{self, MetricsServer};
 use crate::generator;
@@ -105,6 +105,15 @@ fn lines(lacks: &[generator::Lack]) -> String {
 /// Nothing was started; the error says how to mend it. What goes wrong later is in the
 /// results.
 pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
+    run_with(scenario, options, None)
+}
+
+/// The same, while the harness does something to itself: for the selftest.
+pub(crate) fn run_with(
+    scenario: Scenario,
+    options: &Options,
+    sabotage: Option<Sabotage>,
+) -> Result<Results, RunError> {
     let clock = Clock::start();
     let started_at = clock.wall(clock.now());
     let scenario = Arc::new(scenario);
@@ -171,6 +180,7 @@ pub fn run(scenario: Scenario, options: &Options) -> Result<Results, RunError> {
             tls: options.tls.clone(),
             sources: options.sources.clone().map(Arc::new),
             directory: Arc::new(Directory::new(&scenario)),
+            sabotage,
         },
         plan,
         verify,

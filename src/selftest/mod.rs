@@ -8,6 +8,7 @@
 
 pub mod judge;
 mod lies;
+mod own;
 pub mod rows;
 pub mod run;
 

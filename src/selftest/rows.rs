@@ -1,6 +1,7 @@
 //! What a row of the selftest is: a small world, one lie, and what must come of it.
 
 use super::lies::{TENTH, lies};
+use super::own::Own;
 use crate::hub::FaultKind;
 use crate::verify::kinds::{Kind as _, Permitted, Unknown, Violation};
 
@@ -71,6 +72,8 @@ pub struct Row {
     pub churn: bool,
     /// Violations that churn may make of the lie instead, or beside it, each with its reason.
     pub turns_into: Vec<(Violation, &'static str)>,
+    /// What the harness does to itself, instead of a lie.
+    pub own: Option<Own>,
 }
 
 impl Row {
@@ -137,6 +140,7 @@ impl World {
                 why: "",
                 churn: false,
                 turns_into: Vec::new(),
+                own: None,
             },
         }
     }
@@ -345,6 +349,7 @@ pools:
         why: "an honest hub",
         churn: false,
         turns_into: Vec::new(),
+        own: None,
     };
     let members = "  members: {clients: 24, groups: {count: 4, join: 1}, publish: {rate: 8/s, payload: {type: json, size: 160B}}}\n";
     let churning = "  members: {clients: 24, groups: {count: 4, join: 1}, churn: {every: 2s, away: 400ms}, publish: {rate: 8/s, payload: {type: text, size: 160B}}}\n";

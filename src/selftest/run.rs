@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 
 use super::judge::{Judgement, judge};
+use super::own::own;
 use super::rows::{Row, churned, rows};
 use crate::hub::FaultKind;
 use crate::report::results::Results;
@@ -59,7 +60,7 @@ pub enum Error {
 pub fn selftest(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
     let mut all = match options.churn {
         true => Vec::new(),
-        false => rows(options.short),
+        false => rows(options.short).into_iter().chain(own()).collect(),
     };
     if options.churn || !options.short {
         all.extend(churned());
@@ -169,13 +170,15 @@ fn results(row: &Row, options: &Options, dir: &Path) -> Result<Results, String> 
         .map_err(|error| error.to_string())?;
     let options = run::Options {
         out: Some(dir.to_owned()),
-        arbiters: Some(1),
+        // Facts are told from thread to thread.
+        arbiters: Some(if row.own.is_some() { 2 } else { 1 }),
         hub_faults,
         quiet: true,
         no_summary: true,
         ..run::Options::default()
     };
-    run::run(scenario, &options).map_err(|error| error.to_string())
+    let sabotage = row.own.map(|own| own.sabotage);
+    run::run_with(scenario, &options, sabotage).map_err(|error| error.to_string())
 }
 
 fn print(row: &Row, judgement: &Judgement, out: &mut dyn Write) -> io::Result<()> {
@@ -184,6 +187,7 @@ fn print(row: &Row, judgement: &Judgement, out: &mut dyn Write) -> io::Result<()
         false => "WRONG",
     };
     let expected = match row.why {
+        _ if row.own.is_some() => judgement.expected.clone(),
         "" => judgement.expected.clone(),
         _ if judgement.expected == "nothing" => "no violation".to_owned(),
         _ => format!("{}; no violation", judgement.expected),

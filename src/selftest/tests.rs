@@ -37,6 +37,73 @@ fn a_verifier_that_is_switched_off_fails_every_row_and_one_that_works_none() {
     assert!(!right && table.contains("0 of 3 rows right"), "{table}");
 }
 
+/// A reset, a retry or a join around a lie hides it, or an innocent hub is accused of more.
+#[test]
+fn a_lie_under_churn_is_still_named_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(folder.path(), &[]);
+    options.churn = true;
+    options.only = vec!["duplicate_new_id".into(), "reset".into()];
+    let mut out = Vec::new();
+    let right = selftest(&options, &mut out).unwrap();
+    let table = String::from_utf8(out).unwrap();
+    assert!(right && table.contains("duplicate_new_id+churn"), "{table}");
+    assert!(table.contains("2 of 2 rows right"), "{table}");
+}
+
+/// A harness that loses frames, lies about its clock or loses a thread passes its own runs.
+#[test]
+fn what_the_harness_does_wrong_itself_never_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(folder.path(), &[]);
+    let own = super::own::own();
+    options.only = own.iter().map(|row| row.name.to_owned()).collect();
+    options.at_once = own.len();
+    let mut out = Vec::new();
+    let right = selftest(&options, &mut out).unwrap();
+    let table = String::from_utf8(out).unwrap();
+    assert!(right && table.contains("7 of 7 rows right"), "{table}");
+}
+
+/// Without the sabotage the rows of our own side must all be wrong but the one that asks
+/// for no change: else they prove nothing.
+#[test]
+fn a_row_of_our_own_side_is_wrong_when_nothing_was_noticed() {
+    let mut unnoticed = results();
+    unnoticed.verifier.self_check = "ok".into();
+    unnoticed.exit_code = 0;
+    unnoticed.delivery.unverified = 0;
+    for row in super::own::own() {
+        let own = row.own.unwrap();
+        if own.comes != super::own::Comes::Nothing {
+            assert!(!judge(&row, &unnoticed).wrong.is_empty(), "{}", row.name);
+        }
+    }
+}
+
+#[test]
+fn under_churn_a_lie_unnamed_or_another_violation_fails_a_row() {
+    let rows = super::rows::churned();
+    let row = rows.iter().find(|row| row.name == "drop").unwrap();
+    let with = |counts: &[(Violation, u64)]| {
+        let mut results = blind(FaultKind::Drop);
+        results.exit_code = 1;
+        results.incidents = vec![Default::default()];
+        results.violations = Violation::ALL
+            .iter()
+            .map(|kind| {
+                let found = counts.iter().find(|(k, _)| k == kind);
+                (kind.name(), found.map_or(0, |(_, n)| *n))
+            })
+            .collect();
+        judge(row, &results).wrong
+    };
+    assert_eq!(with(&[(Violation::Lost, 1)]), [""; 0]);
+    assert_eq!(with(&[(Violation::RecoveryBroken, 1)]), [""; 0]);
+    assert!(!with(&[]).is_empty());
+    assert!(!with(&[(Violation::Lost, 1), (Violation::Echo, 1)]).is_empty());
+}
+
 /// What a verifier reports that looked at everything and saw no lie, though the hub says
 /// that it told one.
 fn blind(fault: FaultKind) -> Results {

@@ -1,0 +1,136 @@
+//! The harness's own side: what it does wrong itself must make its verdict inconclusive, or
+//! change nothing at all. Source: verification 11, the row "own side".
+
+use super::judge::{Judgement, trusted};
+use super::rows::Row;
+use crate::client::Sabotage;
+use crate::report::results::Results;
+
+/// What must come of a sabotage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Comes {
+    /// Exit 4, because the verifier's own check says this.
+    SelfCheck(&'static str),
+    /// Exit 4 and no violation, because deliveries are unverified.
+    Unverified,
+    /// No pass, and a reason with this text.
+    Broken(&'static str),
+    /// A pass as without it.
+    Nothing,
+}
+
+/// A sabotage and what comes of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Own {
+    /// What is done.
+    pub sabotage: Sabotage,
+    /// What must come of it.
+    pub comes: Comes,
+}
+
+/// One row for each sabotage.
+pub(super) fn own() -> Vec<Row> {
+    use Sabotage as S;
+    let row = |name, sabotage, comes| Row {
+        name,
+        fault: None,
+        specs: match sabotage {
+            // Something must be missing, or there is no hole.
+            S::CapHoles => vec!["drop,every=10,count=3".into()],
+            _ => Vec::new(),
+        },
+        yaml: format!(
+            "hubstorm: 1
+name: selftest-{name}
+duration: 3s
+drain: 1500ms
+verify: {{mode: full, promise: reference}}
+pools:
+  publisher: {{clients: 1, publish: {{rate: 20/s, to: room, payload: {{type: json, size: 160B}}}}}}
+  receivers: {{clients: 3, groups: {{names: [room], join: all}}}}
+  outsider: {{clients: 1}}
+"
+        ),
+        expected: Vec::new(),
+        seen: Vec::new(),
+        why: "the harness's own doing",
+        churn: false,
+        turns_into: Vec::new(),
+        own: Some(Own { sabotage, comes }),
+    };
+    vec![
+        row(
+            "own-lost-frame",
+            S::LoseFrame,
+            Comes::SelfCheck("data frames read from sockets"),
+        ),
+        row(
+            "own-clock",
+            S::LieAboutClock,
+            Comes::SelfCheck("before they were sent"),
+        ),
+        row("own-dead-thread", S::KillFleet, Comes::Broken("is gone")),
+        row("own-hole-cap", S::CapHoles, Comes::Unverified),
+        row(
+            "own-facts-lost",
+            S::LoseFacts,
+            Comes::SelfCheck("facts of slots"),
+        ),
+        row(
+            "own-facts-swapped",
+            S::SwapFacts,
+            Comes::SelfCheck("facts of slots"),
+        ),
+        row("own-facts-repeated", S::RepeatFacts, Comes::Nothing),
+    ]
+}
+
+/// Holds the result of a row of this side against it.
+pub(super) fn judge(own: Own, results: &Results) -> Judgement {
+    let mut wrong = Vec::new();
+    let mut must = |holds: bool, what: String| {
+        if !holds {
+            wrong.push(what);
+        }
+    };
+    let (exit, check) = (results.exit_code, &results.verifier.self_check);
+    let (accused, unverified) = (results.violations.total(), results.delivery.unverified);
+    let expected = match own.comes {
+        Comes::SelfCheck(text) => {
+            must(
+                check.contains(text),
+                format!("the self-check says {check:?}, not {text:?}"),
+            );
+            must(exit == 4, format!("exit {exit}, must be 4"));
+            "self-check, exit 4"
+        }
+        Comes::Unverified => {
+            must(unverified > 0, "nothing is unverified".into());
+            must(accused == 0, format!("{accused} violations, must be none"));
+            must(exit == 4, format!("exit {exit}, must be 4"));
+            must(check == "ok", format!("self-check: {check}"));
+            "unverified 1 or more, exit 4"
+        }
+        Comes::Broken(text) => {
+            let named = results.reasons.iter().any(|why| why.contains(text));
+            must(
+                named,
+                format!("no reason says {text:?}: {:?}", results.reasons),
+            );
+            must(exit != 0, "it passed".into());
+            must(accused == 0, format!("{accused} violations, must be none"));
+            "no pass, and the reason"
+        }
+        Comes::Nothing => {
+            must(exit == 0, format!("exit {exit}: {:?}", results.reasons));
+            must(accused == 0, format!("{accused} violations, must be none"));
+            trusted(results, &mut wrong);
+            "no change at all"
+        }
+    };
+    Judgement {
+        expected: expected.to_owned(),
+        got: format!("exit {exit}, self-check {check}, unverified {unverified}"),
+        wrong,
+    }
+}
