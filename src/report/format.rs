@@ -102,6 +102,8 @@ pub fn measured(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Seconds => micros((value * 1e6).round() as u64),
         Unit::Bytes => bytes(value as u64),
+        Unit::PerSecond => rate(value),
+        Unit::BytesPerSecond => format!("{}/s", bytes(value as u64)),
         Unit::Share => {
             let text = format!("{:.4}", value * 100.0);
             format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use serde_json::Value;
 
 use crate::metrics::{LatencyKind, PoolStats, Snapshot};
-use crate::scenario::{Comparison, Scenario, Threshold};
+use crate::scenario::{Comparison, Scenario, Threshold, Unit};
 
 /// Snapshots kept of one stretch: its ends are so many parts of it apart.
 const STEPS: u32 = 60;
@@ -83,7 +83,7 @@ impl Watched {
     fn look(&mut self, at: Duration, snapshot: &Snapshot) -> Option<String> {
         let total = total(&self.threshold, snapshot)?;
         let value = match self.threshold.over {
-            None => total.since(None, &self.threshold.metric),
+            None => total.since(None, at, &self.threshold),
             Some(over) => {
                 let value = self.in_stretch(at, over, &total);
                 let newest = self.past.back().map(|(time, _)| *time);
@@ -133,13 +133,21 @@ impl Watched {
         let slack = over / STEPS + Duration::from_secs(2);
         let (begin, before) = self.past.front()?;
         (*begin <= start + slack).then_some(())?;
-        total.since(Some(before), &self.threshold.metric)
+        total.since(Some(before), at - *begin, &self.threshold)
     }
 }
 
 impl Total {
-    /// The metric's value in what came after `before`, in the unit of bounds.
-    fn since(&self, before: Option<&Total>, metric: &str) -> Option<f64> {
+    /// The metric's value in what came after `before`, so long ago, in the unit of bounds.
+    fn since(&self, before: Option<&Total>, time: Duration, of: &Threshold) -> Option<f64> {
+        let value = self.fresh(before, &of.metric)?;
+        match of.unit {
+            Unit::PerSecond => (!time.is_zero()).then(|| value / time.as_secs_f64()),
+            _ => Some(value),
+        }
+    }
+
+    fn fresh(&self, before: Option<&Total>, metric: &str) -> Option<f64> {
         match (self, before) {
             (Total::Count(now), Some(Total::Count(before))) => Some(now - before),
             (Total::Count(now), _) => Some(*now),
@@ -166,6 +174,13 @@ fn total(threshold: &Threshold, snapshot: &Snapshot) -> Option<Total> {
         }
     };
     let (group, key) = threshold.metric.split_once('.')?;
+    let arrived = &stats.delivery;
+    match threshold.metric.as_str() {
+        "delivery.received" => return Some(Total::Count(arrived.messages as f64)),
+        "delivery.replays" => return Some(Total::Count(arrived.replays as f64)),
+        "delivery.bytes" => return Some(Total::Count(arrived.bytes as f64)),
+        _ => {}
+    }
     let counters = match group {
         "clients" => serde_json::to_value(stats.clients),
         "publish" => serde_json::to_value(stats.publish),
@@ -257,6 +272,27 @@ mod tests {
         assert_eq!(worst[2], None, "judged at the end");
         assert!((8.0..=10.0).contains(&worst[3].unwrap()), "{worst:?}");
         assert_eq!(worst[4], None, "no data is not a pass");
+    }
+
+    #[test]
+    fn the_rate_of_the_worst_stretch_counts_and_a_slow_start_can_end_the_run() {
+        let mut watched = monitor(
+            "{that: publish.failed.rate < 1/s, over: 10s}, {that: 'publish.attempted.rate{pool=b} >= 50/min', over: 10s}, {that: 'publish.attempted.rate{pool=a} >= 1/h', over: 10s}, {that: delivery.bytes.rate < 1KiB/s, over: 5s}",
+        );
+        assert_eq!(run(&mut watched, 40..45), None);
+        let worst = watched.worst();
+        assert_eq!(worst[0], Some(0.5), "5 in 10 s, not 5 in 100 s");
+        assert_eq!(worst[1], Some(1.0));
+        assert_eq!(
+            worst[2],
+            Some(0.0),
+            "a pool that did nothing did it at no rate"
+        );
+        assert_eq!(worst[3], Some(0.0));
+        let text = "{that: publish.attempted.rate >= 2/s, abort: true, grace: 20s}";
+        let (when, reason) = run(&mut monitor(text), 0..0).unwrap();
+        assert_eq!(when, 20);
+        assert!(reason.contains("was missed (1.0"), "{reason}");
     }
 
     #[test]

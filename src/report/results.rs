@@ -149,6 +149,9 @@ pub struct RunInfo {
     pub started_at: SystemTime,
     /// How long it took from first dial to verdict, s.
     pub duration_s: f64,
+    /// How long the load lasted, s: what rates are by (beside the contract).
+    #[serde(default)]
+    pub load_s: f64,
     /// Scheme, host and hub; never a token.
     pub target: String,
     /// The subprotocols, by their short names.
@@ -201,7 +204,7 @@ pub struct ThresholdResult {
 
 /// The unit of a measured value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// A plain number.
     #[default]
@@ -212,6 +215,10 @@ pub enum Unit {
     Bytes,
     /// A fraction of 1, written as a percentage.
     Share,
+    /// Events by the second.
+    PerSecond,
+    /// Bytes by the second.
+    BytesPerSecond,
 }
 
 /// Life of the clients.

@@ -180,12 +180,17 @@ fn latency(table: &LatencyTable, group: &str, name: &str) -> Option<Measured> {
 }
 
 /// What a percentage of this metric is a percentage of; `None` for metrics without a whole.
-/// `delivery.verified >= 100%` speaks of all owed deliveries; growth is a share already.
-fn whole(results: &Results, metric: &str) -> Option<f64> {
+/// `delivery.verified >= 100%` speaks of all owed deliveries, or of those owed to a pool;
+/// growth is a share already.
+fn whole(results: &Results, threshold: &Threshold) -> Option<f64> {
+    let metric = &threshold.metric;
     if metric == "generator.rss_growth" {
         return Some(1.0);
     }
-    let owed = results.delivery.expected;
+    let owed = match threshold.pool {
+        Some(pool) => results.pools.get(pool)?.delivery.expected,
+        None => results.delivery.expected,
+    };
     (metric.starts_with("delivery.") && owed > 0).then_some(owed as f64)
 }
 
@@ -211,11 +216,14 @@ pub fn evaluate(
                 value: None,
                 unit: Unit::Count,
             });
+            if threshold.unit == BoundUnit::PerSecond {
+                found = by_the_second(found, threshold, results.run.load_s);
+            }
             if threshold.over.is_some() {
                 found.value = windows.get(nth).copied().flatten();
             }
             if threshold.unit == BoundUnit::Share {
-                let whole = whole(results, &threshold.metric);
+                let whole = whole(results, threshold);
                 found = Measured {
                     value: found.value.zip(whole).map(|(part, whole)| part / whole),
                     unit: Unit::Share,
@@ -233,6 +241,21 @@ pub fn evaluate(
             }
         })
         .collect()
+}
+
+/// A count by the second of the load. What connecting and draining added is in it: a
+/// message that was published in the load is delivered by it, however late.
+fn by_the_second(count: Measured, threshold: &Threshold, load_s: f64) -> Measured {
+    Measured {
+        value: count
+            .value
+            .filter(|_| load_s > 0.0)
+            .map(|count| count / load_s),
+        unit: match threshold.metric.as_str() {
+            "delivery.bytes" => Unit::BytesPerSecond,
+            _ => Unit::PerSecond,
+        },
+    }
 }
 
 /// How far from the bound, as a fraction of it; negative when missed.

@@ -142,6 +142,7 @@ pub(crate) fn run_with(
         version: env!("CARGO_PKG_VERSION").into(),
         started_at,
         duration_s: 0.0,
+        load_s: 0.0,
         target: if hub.is_some() {
             "embedded".into()
         } else {
@@ -194,7 +195,11 @@ pub(crate) fn run_with(
     let mut failures = finished.failures;
     failures.extend(finished.given_up);
     let results = Results::build(RunFacts {
-        run: RunInfo { duration_s, ..info },
+        run: RunInfo {
+            duration_s,
+            load_s: finished.load.as_secs_f64(),
+            ..info
+        },
         scenario: &scenario,
         snapshot: &finished.snapshot,
         connected_peak: finished.connected_peak,

@@ -162,7 +162,8 @@ impl Pool {
 pub struct Threshold {
     /// As written.
     pub expr: String,
-    /// What is measured, by its dotted name: `delivery.p99`, `violations.total`.
+    /// What is measured, by its dotted name: `delivery.p99`, `violations.total`; of a rate
+    /// (see `unit`) without `.rate`.
     pub metric: String,
     /// The comparison: `<`, `<=`, `>`, `>=`, `==`.
     pub comparison: Comparison,
@@ -187,6 +188,9 @@ pub enum Unit {
     Seconds,
     /// A fraction, 0 to 1: `delivery.verified` of `delivery.expected`.
     Share,
+    /// A count or bytes by the second of the load: `publish.acked.rate`. The threshold's
+    /// `metric` is the count.
+    PerSecond,
 }
 
 /// A comparison of a threshold.

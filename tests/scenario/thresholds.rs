@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hubstorm::scenario;
+use hubstorm::scenario::{self, Unit};
 
 use super::parse;
 
@@ -18,6 +18,12 @@ fn conditions_resolve_and_survive_being_written_out() {
         "ack.p99{pool=talkers} < 200ms",
         "{that: ack.p99 < 200ms, over: 30s, abort: true, grace: 10s}",
         "{that: 'publish.failed{pool=talkers} == 0', abort: true}",
+        "publish.acked.rate >= 500/s",
+        "delivery.delivered.rate{pool=talkers} > 0.5/s",
+        "{that: 'clients.recoveries.rate{pool=talkers} < 12/min', over: 60s}",
+        "{that: delivery.bytes.rate >= 10KiB/s, over: 5s, abort: true}",
+        "delivery.verified{pool=talkers} >= 100%",
+        "reply.count.rate < 3/h",
     ];
     for threshold in all {
         let scenario = parse(&text(threshold)).unwrap_or_else(|wrong| panic!("{wrong}"));
@@ -34,6 +40,16 @@ fn conditions_resolve_and_survive_being_written_out() {
     let scenario = parse(&text(all[0])).unwrap();
     assert_eq!(scenario.thresholds[0].pool, Some(0));
     assert_eq!(scenario.thresholds[0].metric, "ack.p99");
+    for (nth, metric, bound) in [
+        (3, "publish.acked", 500.0),
+        (5, "clients.recoveries", 0.2),
+        (6, "delivery.bytes", 10_240.0),
+    ] {
+        let threshold = &parse(&text(all[nth])).unwrap().thresholds[0];
+        assert_eq!(threshold.metric, metric);
+        assert_eq!(threshold.unit, Unit::PerSecond);
+        assert!((threshold.bound - bound).abs() < 1e-9, "{}", all[nth]);
+    }
 }
 
 #[test]
@@ -45,6 +61,11 @@ fn conditions_that_nobody_can_judge_are_refused() {
         (
             "violations.total{pool=talkers} == 0",
             "is not counted by pool",
+        ),
+        ("ack.p99.rate < 5/s", "has no rate"),
+        (
+            "{that: delivery.delivered.rate > 1/s, over: 10s}",
+            "not known second by second",
         ),
         ("{that: ack.p99 < 1s, over: 90s}", "longer than the load"),
         ("{that: ack.p99 < 1s, over: 10ms}", "too short"),

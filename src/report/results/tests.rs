@@ -238,6 +238,7 @@ pub(in crate::report) fn facts<'a>(
             version: "0.1.0".into(),
             started_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_250),
             duration_s: 31.5,
+            load_s: 20.0,
             target: "embedded hub".into(),
             protocol: "json.reliable".into(),
             load: "open".into(),

@@ -93,3 +93,54 @@ fn a_percentage_is_of_what_was_owed_and_a_plain_bound_is_a_count() {
     );
     assert!(!none[0].ok && none[0].actual.is_none(), "0 of 0 is no data");
 }
+
+#[test]
+fn a_rate_is_by_the_second_of_the_load_and_of_its_pool() {
+    let mut results = results();
+    results.run.load_s = 20.0;
+    results.publish.counts.acked = 10_000;
+    results.pools[1].publish.counts.acked = 4_000;
+    results.pools[1].delivery.bytes = 40_960;
+    results.pools[1].delivery.expected = 100;
+    results.pools[1].delivery.verified = 99;
+    let rate = |metric: &str, bound, pool| Threshold {
+        pool,
+        ..threshold(
+            metric,
+            Comparison::GreaterOrEqual,
+            bound,
+            BoundUnit::PerSecond,
+        )
+    };
+    let share = Threshold {
+        unit: BoundUnit::Share,
+        ..rate("delivery.verified", 1.0, Some(1))
+    };
+    let all = [
+        rate("publish.acked", 500.0, None),
+        rate("publish.acked", 201.0, Some(1)),
+        rate("delivery.bytes", 2048.0, Some(1)),
+        share,
+    ];
+    let found = evaluate(&all, &results, &[]);
+    let told: Vec<_> = found
+        .iter()
+        .map(|one| (one.actual, one.unit, one.ok))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Some(500.0), Unit::PerSecond, true),
+            (Some(200.0), Unit::PerSecond, false),
+            (Some(2048.0), Unit::BytesPerSecond, true),
+            (Some(0.99), Unit::Share, false),
+        ]
+    );
+    assert_eq!(found[0].margin, Some(0.0));
+    results.run.load_s = 0.0;
+    let none = evaluate(&all, &results, &[]).remove(0);
+    assert!(
+        !none.ok && none.actual.is_none(),
+        "without a load there is no rate"
+    );
+}

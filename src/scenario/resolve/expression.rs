@@ -1,12 +1,13 @@
-//! One threshold's expression: `METRIC < BOUND`, `METRIC{pool=NAME} < BOUND`.
+//! One threshold's expression: `METRIC < BOUND`, `METRIC{pool=NAME} < BOUND`; a count's
+//! rate is `METRIC.rate`.
 
-use super::metrics::{LATENCIES, LIVE, Measure, STATISTICS, is_live};
+use super::metrics::{LATENCIES, Measure, OF_POOLS, RATE, STATISTICS, has_rate, is_by_pool};
 use super::threshold::Context;
-use crate::base::units::{ByteSize, Percent, parse_duration};
+use crate::base::units::{ByteSize, Percent, Rate, parse_duration};
 use crate::scenario::model::{Comparison, Threshold, Unit};
 use crate::scenario::read::names::{cut, did_you_mean, one_of};
 use crate::scenario::read::scalar::{self, Read};
-use crate::scenario::read::source::{Mistakes, Place};
+use crate::scenario::read::source::{Mistakes, Noted, Place};
 use crate::scenario::read::tree::{Kind, Node};
 
 /// Takes `{pool=NAME}` off a metric. `None` beside a mistake.
@@ -67,21 +68,41 @@ pub(super) fn threshold(
     };
     let comparison = comparison(sign, &parts, mistakes);
     let (metric, pool) = of_pool(metric.trim(), &parts, context, mistakes)?;
+    let (metric, is_rate) = match metric.strip_suffix(RATE) {
+        Some(count) => (count, true),
+        None => (metric, false),
+    };
     let Some((_, measure)) = metrics.iter().find(|(name, _)| name == metric) else {
         unknown_metric(metric, metrics, &parts, mistakes);
         return None;
     };
-    if pool.is_some() && !is_live(metric) {
+    if is_rate && !has_rate(metric, *measure) {
+        mistakes
+            .add(
+                parts.place(0..parts.sign_at),
+                format!("`{metric}` has no rate: it does not add up over time"),
+            )
+            .expected("the rate of a count, e.g. publish.acked.rate >= 500/s");
+        return None;
+    }
+    if pool.is_some() && !is_by_pool(metric) {
         mistakes
             .add(
                 parts.place(0..parts.sign_at),
                 format!("`{metric}` is not counted by pool"),
             )
-            .expected(LIVE);
+            .expected(OF_POOLS);
         return None;
     }
     let comparison = comparison?;
-    let (bound, unit) = bound_of(bound.trim(), metric, *measure, &parts, mistakes)?;
+    let bound = bound.trim();
+    let (bound, unit) = match is_rate {
+        true => (
+            rate_of(bound, metric, *measure, &parts, mistakes)?,
+            Unit::PerSecond,
+        ),
+        false => bound_of(bound, metric, *measure, &parts, mistakes)?,
+    };
     Some(Threshold {
         metric: metric.to_owned(),
         comparison,
@@ -230,15 +251,63 @@ fn bound_of(
         ),
     };
     if found.is_none() {
-        let what = if parts.quotable() {
-            format!("`{}` is no bound for {metric}", cut(text))
-        } else {
-            format!("this is no bound for {metric}")
-        };
-        let end = parts.read.value.len();
-        mistakes
-            .add(parts.place(parts.bound_at..end), what)
-            .expected(expected);
+        // A rate as the bound of a count: its rate is meant.
+        let of_rate = has_rate(metric, measure) && per_second(text, measure).is_some();
+        let mend = of_rate.then(|| format!("its rate is `{metric}{RATE}`"));
+        no_bound(text, metric, parts, mistakes)
+            .expected(expected)
+            .maybe_mend(mend);
     }
     found
+}
+
+/// The bound of a rate, by the second.
+fn rate_of(
+    text: &str,
+    metric: &str,
+    measure: Measure,
+    parts: &Parts<'_>,
+    mistakes: &mut Mistakes,
+) -> Option<f64> {
+    let found = per_second(text, measure);
+    if found.is_none() {
+        let metric = format!("{metric}{RATE}");
+        let expected = match measure {
+            Measure::Bytes => "bytes by the second, e.g. 10KiB/s",
+            _ => "a rate, e.g. 500/s or 12/min",
+        };
+        let is_plain = parts.quotable() && text.parse::<f64>().is_ok_and(|n| n >= 0.0);
+        let mend = is_plain.then(|| match measure {
+            Measure::Bytes => format!("say of what: `{text}B/s`, `{text}KiB/s`"),
+            _ => format!("say how often: `{text}/s`, `{text}/min`"),
+        });
+        no_bound(text, &metric, parts, mistakes)
+            .expected(expected)
+            .maybe_mend(mend);
+    }
+    found
+}
+
+/// A rate of events, or of bytes: `500/s`, `10KiB/s`.
+fn per_second(text: &str, measure: Measure) -> Option<f64> {
+    if measure == Measure::Bytes {
+        let size = text.strip_suffix("/s")?.trim_end();
+        return Some(size.parse::<ByteSize>().ok()?.0 as f64);
+    }
+    Some(text.parse::<Rate>().ok()?.as_per_second())
+}
+
+fn no_bound<'m>(
+    text: &str,
+    metric: &str,
+    parts: &Parts<'_>,
+    mistakes: &'m mut Mistakes,
+) -> Noted<'m> {
+    let what = if parts.quotable() {
+        format!("`{}` is no bound for {metric}", cut(text))
+    } else {
+        format!("this is no bound for {metric}")
+    };
+    let end = parts.read.value.len();
+    mistakes.add(parts.place(parts.bound_at..end), what)
 }

@@ -105,19 +105,41 @@ pub fn metrics() -> Vec<(String, Measure)> {
     metrics
 }
 
-pub(super) const LIVE: &str = "a latency, or a count of clients or publish";
+pub(super) const LIVE: &str =
+    "a latency, a count of clients or publish, or delivery.received, replays or bytes";
 
 /// Whether a metric is counted while the run lasts, for each pool.
 pub(super) fn is_live(metric: &str) -> bool {
     let (section, key) = metric.split_once('.').unwrap_or((metric, ""));
     let latency = LATENCIES.contains(&section) && (section != "delivery" || !is_ledger(key));
     let counted = matches!(section, "clients" | "publish") && !WHOLE.contains(&key);
-    latency || counted
+    latency || counted || section == "delivery" && ARRIVED.contains(&key)
+}
+
+pub(super) const OF_POOLS: &str = "a latency, or a count of delivery, clients or publish";
+
+/// Whether a metric is known for each pool when the run is over.
+pub(super) fn is_by_pool(metric: &str) -> bool {
+    let ledger = metric.strip_prefix("delivery.").is_some_and(is_ledger);
+    is_live(metric) || ledger || matches!(metric, "clients.planned" | "publish.outstanding")
+}
+
+/// Ends the name of a count to mean it by the second.
+pub(super) const RATE: &str = ".rate";
+
+/// Whether a metric only grows as the run goes on, so that it has a rate.
+pub(super) fn has_rate(metric: &str, measure: Measure) -> bool {
+    let (section, key) = metric.split_once('.').unwrap_or((metric, ""));
+    measure != Measure::Duration && section != "generator" && !WHOLE.contains(&key)
 }
 
 fn is_ledger(key: &str) -> bool {
     DELIVERY.iter().any(|(name, _)| *name == key)
 }
 
-/// Counts of clients that are not counters.
+/// What the clients themselves count of deliveries; the rest of the ledger is the
+/// verifier's, which closes it at the end.
+const ARRIVED: [&str; 3] = ["received", "replays", "bytes"];
+
+/// Counts of clients and publishes that are not counters.
 const WHOLE: [&str; 3] = ["planned", "connected_peak", "outstanding"];
