@@ -203,7 +203,7 @@ fn scale_multiplies_clients_and_keeps_at_least_one() {
 fn a_load_made_shorter_by_a_flag_leaves_out_later_faults_and_says_so() {
     // Whoever shortens a run wants to see it run, as with k6 and Artillery; a file that
     // itself plans a fault after its end is wrong (broken/chaos-after-the-end.yaml).
-    let text = "seed: 7\nduration: 60s\npools:\n  a: {clients: 20, groups: {count: 1}}\n  talk: {clients: 1, publish: {rate: 1/s, to: group-0}}\n  b: {clients: 2, groups: {count: 1}, publish: {rate: 1/s, start: 30s}}\nchaos:\n  - {kind: reset, at: 40s, count: 3}\n  - {kind: drop, start: 2s, every: 4s, share: 20%}\n  - {kind: flap, start: 9s, every: 9s, until: 50s, count: 1}\n";
+    let text = "seed: 7\nduration: 60s\npools:\n  a: {clients: 20, groups: {count: 1}}\n  talk: {clients: 1, publish: {rate: 1/s, to: group-0}}\n  b: {clients: 2, groups: {count: 1}, publish: {rate: 1/s, start: 30s}}\n  sky: {servers: 1, publish: {rate: 1/s, to: everybody, start: 20s}}\nchaos:\n  - {kind: reset, at: 40s, count: 3}\n  - {kind: drop, start: 2s, every: 4s, share: 20%}\n  - {kind: flap, start: 9s, every: 9s, until: 50s, count: 1}\n";
     let short = Overrides {
         duration: Some("8s".into()),
         ..Overrides::default()
@@ -217,6 +217,7 @@ fn a_load_made_shorter_by_a_flag_leaves_out_later_faults_and_says_so() {
             "chaos.0 (reset from 40s on) is left out: the load is over before",
             "chaos.2 (flap from 9s on) is left out: the load is over before",
             "pool b publishes nothing: it would start at 30s, and the load is over before",
+            "pool sky publishes nothing: it would start at 20s, and the load is over before",
         ]
     );
     // What is left is what it was: the same clients at the same times.

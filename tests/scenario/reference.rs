@@ -260,7 +260,7 @@ fn the_schema_accepts_every_example_of_the_reference() {
 fn quantities_that_the_program_reads_are_those_that_the_schema_takes() {
     let schema: Value = serde_json::from_str(&json_schema()).unwrap();
     let a = &schema["properties"]["pools"]["additionalProperties"]["properties"];
-    let publish = &a["publish"]["properties"];
+    let publish = &a["publish"]["anyOf"][1]["properties"];
     let duration = &schema["properties"]["duration"];
     let forms: [(&str, &Value, &[&str]); 6] = [
         (

@@ -98,6 +98,9 @@ pub(super) fn read(
     context: &Context<'_>,
     mistakes: &mut Mistakes,
 ) -> Option<Publish> {
+    if matches!(&pool.get("publish")?.kind, Kind::Scalar(scalar) if scalar.value == "none") {
+        return None;
+    }
     let section = pool.section("publish", &KEYS, mistakes)?;
     if publisher.server {
         no_answers(&section, mistakes);

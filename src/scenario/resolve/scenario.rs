@@ -131,9 +131,7 @@ fn shorten(pool: &mut Pool, load: Duration) -> Option<String> {
     if start < load {
         return None;
     }
-    if !pool.server {
-        pool.publish = None;
-    }
+    pool.publish = None;
     let (name, start) = (&pool.name, format_duration(start));
     Some(format!(
         "pool {name} publishes nothing: it would start at {start}, and the load is over before"

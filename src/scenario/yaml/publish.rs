@@ -9,7 +9,11 @@ use crate::scenario::resolve::publish::PADDINGS;
 
 pub(super) fn publish(pool: &Pool, scenario: &Scenario, out: &mut String) -> fmt::Result {
     let Some(publish) = &pool.publish else {
-        return Ok(());
+        // Servers must say what they publish, be it nothing.
+        return match pool.server {
+            true => writeln!(out, "    publish: none"),
+            false => Ok(()),
+        };
     };
     let of = |pool: usize| quoted(&scenario.pools[pool].name);
     writeln!(out, "    publish:")?;
