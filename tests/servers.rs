@@ -80,6 +80,61 @@ fn everything_that_servers_send_and_that_events_answer_is_owed_and_verified_unde
     }
 }
 
+/// Servers alone publish, each pool to one kind of address; and callers whose events answer.
+const QUIET: &str = "
+hubstorm: 1
+name: quiet
+seed: 5
+duration: 2s
+drain: 3s
+pools:
+  people: {clients: 6, groups: {count: 2}}
+  callers: {clients: 2, publish: {rate: 10/s, to: {event: ping, reply: echo}}}
+  sky: {servers: 1, publish: {rate: 20/s, to: everybody}}
+  post: {servers: 1, publish: {rate: 20/s, to: {user: people}}}
+  wire: {servers: 1, publish: {rate: 20/s, to: {connection: people}}}
+";
+
+/// One pool alone publishes, so that the fault can hit nothing but its messages.
+fn only(pool: &str) -> Vec<String> {
+    ["callers", "sky", "post", "wire"]
+        .into_iter()
+        .filter(|other| *other != pool)
+        .flat_map(|other| ["--set".to_owned(), format!("pools.{other}.publish=none")])
+        .collect()
+}
+
+#[test]
+fn what_a_lying_hub_does_to_server_messages_and_to_answers_is_found() {
+    let lies = [
+        ("sky", "drop,at=1s,count=1", "lost"),
+        ("post", "drop,at=1s,count=1", "lost"),
+        ("wire", "omit,at=1s,count=1", "lost"),
+        ("callers", "drop,at=1s,count=1", "lost"),
+        ("sky", "duplicate_new_id,at=1s,count=1", "duplicated"),
+        ("callers", "corrupt,at=1s,count=1", "corrupted"),
+    ];
+    // Side by side: they mostly wait.
+    std::thread::scope(|scope| {
+        for (pool, fault, violation) in lies {
+            scope.spawn(move || lie(pool, fault, violation));
+        }
+    });
+}
+
+fn lie(pool: &str, fault: &str, violation: &str) {
+    let mut args = only(pool);
+    args.extend(["--hub-fault".to_owned(), fault.to_owned()]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (output, report) = run(QUIET, &args);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{pool}, {fault}: {text}");
+    let incidents = report["hub_truth"]["incidents"].as_array().map(Vec::len);
+    assert_eq!(incidents, Some(1), "{pool}, {fault}");
+    let found = &report["violations"];
+    assert_eq!(found[violation], 1, "{pool}, {fault}: {found}");
+}
+
 #[test]
 fn a_service_that_refuses_is_reported_and_nothing_is_counted_as_delivered() {
     // The hub of this target wants another key than the one that signs: every request is

@@ -80,7 +80,8 @@ pub struct Truth {
     /// Group streams.
     pub streams: Streams,
     /// Deliveries an honest hub makes for the executed publishes: per publish its group's
-    /// members, less the sender with noEcho.
+    /// members, less the sender with noEcho; per server message or answer to an event its
+    /// connections.
     pub deliveries_owed: u64,
     /// Data messages given a sequence id and queued to a session; faults included.
     pub deliveries_numbered: u64,

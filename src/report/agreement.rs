@@ -42,7 +42,7 @@ pub fn compare(results: &Results) -> Vec<Check> {
     // Everything that a publish can be to the hub.
     let also = ["service_sends", "events_handled"].map(|field| said(field).unwrap_or(0));
     let executed = said("publishes_executed").map(|n| n + also.iter().sum::<u64>());
-    // Server messages are owed to connections; the hub's account is of groups.
+    // Answers to events that expect none are owed by the hub alone.
     let owed = said("deliveries_owed").filter(|_| also == [0, 0]);
     let queued = said("deliveries_numbered")
         .zip(said("deliveries_unnumbered"))

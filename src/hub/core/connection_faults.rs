@@ -129,7 +129,7 @@ impl Core {
             };
             self.send(link, frame);
         }
-        let group = Some(publication.group);
+        let group = publication.group;
         if let Some(fired) = self.faults.fires(FaultKind::Stall, group, self.now) {
             self.book(FaultKind::Stall, publication, member, id);
             let wait = self.faults.lasting(fired);

@@ -8,14 +8,14 @@ use std::rc::Rc;
 
 use super::arena::Key;
 use super::cookies::{Remembered, Said};
-use super::message::Message;
 use super::outbox::{End, Nack};
+use super::publish::Publication;
 use super::requests::Source;
 use super::sessions::connection_text;
 use super::state::{Core, Session};
 use crate::base::{AckId, Time};
 use crate::hub::config::EventHandler;
-use crate::wire::{Data, MessageFrom, Metadata, Subprotocol, close};
+use crate::wire::{Data, Metadata, Subprotocol, close};
 
 const BAD_EVENT: &Nack = &Nack {
     name: "BadRequest",
@@ -389,9 +389,11 @@ impl Core {
     }
 
     fn send_server_message(&mut self, session: Key, data: Option<Data<'_>>) {
-        if let Some(data) = data {
-            let mut message = Message::new(MessageFrom::Server, data, Metadata::EMPTY, Time::MAX);
-            self.deliver(session, &mut message);
+        let hub = self.sessions.get(session).map(|session| session.hub);
+        if let (Some(data), Some(hub)) = (data, hub) {
+            let publication = Publication::of_server(hub, &data, self.now);
+            let mut message = publication.message(None);
+            self.fan_out(&publication, None, &[session], &mut message);
         }
     }
 

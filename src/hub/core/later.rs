@@ -95,7 +95,7 @@ impl Core {
         if !self.faults.has(FaultKind::DelayDelivery) || !self.has_room_later() {
             return false;
         }
-        let group = Some(publication.group);
+        let group = publication.group;
         let Some(fired) = self.faults.fires(FaultKind::DelayDelivery, group, self.now) else {
             return false;
         };
@@ -148,7 +148,7 @@ impl Core {
         if !self.faults.has(FaultKind::LeaveCut) {
             return false;
         }
-        let Some(group) = self.groups.find(publication.hub, publication.group) else {
+        let Some(group) = self.group_of(publication) else {
             return false;
         };
         let state = |core: &mut Core| {
@@ -169,7 +169,7 @@ impl Core {
         if let Some(held) = state(self) {
             return held;
         }
-        let name = Some(publication.group);
+        let name = publication.group;
         let Some(fired) = self.faults.fires(FaultKind::LeaveCut, name, self.now) else {
             return false;
         };
@@ -238,12 +238,8 @@ impl Core {
     pub(super) fn restart_if_due(&mut self, publication: &Publication<'_>) {
         if self.faults.has(FaultKind::Restart) {
             let (group, now) = (publication.group, publication.now);
-            if self
-                .faults
-                .fires(FaultKind::Restart, Some(group), now)
-                .is_some()
-            {
-                self.book_restart(Some(group));
+            if self.faults.fires(FaultKind::Restart, group, now).is_some() {
+                self.book_restart(group);
             }
         }
     }

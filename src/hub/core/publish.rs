@@ -23,7 +23,8 @@ const UNNUMBERED_WAITING_MAX: usize = 10_000;
 #[derive(Clone, Copy)]
 pub(crate) struct Publication<'a> {
     pub(crate) hub: Key,
-    pub(crate) group: &'a str,
+    /// `None`: a server message, to connections whatever their groups.
+    pub(crate) group: Option<&'a str>,
     pub(crate) data: &'a Data<'a>,
     pub(crate) metadata: &'a Metadata,
     pub(crate) expires: Time,
@@ -39,7 +40,7 @@ impl<'a> Publication<'a> {
     pub(crate) fn plain(hub: Key, group: &'a str, data: &'a Data<'a>, now: Time) -> Self {
         Publication {
             hub,
-            group,
+            group: Some(group),
             data,
             metadata: Metadata::EMPTY,
             expires: Time::MAX,
@@ -47,6 +48,14 @@ impl<'a> Publication<'a> {
             no_echo: false,
             ack_id: None,
             now,
+        }
+    }
+
+    /// A message of the server to connections.
+    pub(crate) fn of_server(hub: Key, data: &'a Data<'a>, now: Time) -> Self {
+        Publication {
+            group: None,
+            ..Publication::plain(hub, "", data, now)
         }
     }
 
@@ -64,9 +73,12 @@ impl<'a> Publication<'a> {
 
     /// The message that members get.
     pub(crate) fn message<'m>(&'m self, user: Option<&'m str>) -> Message<'m> {
-        let from = MessageFrom::Group {
-            group: self.group.into(),
-            from_user_id: user.map(Into::into),
+        let from = match self.group {
+            Some(group) => MessageFrom::Group {
+                group: group.into(),
+                from_user_id: user.map(Into::into),
+            },
+            None => MessageFrom::Server,
         };
         Message::new(from, self.data.reborrow(), self.metadata, self.expires)
     }
@@ -88,6 +100,11 @@ impl Core {
         self.publish_message(publication, user.as_deref(), &mut message);
     }
 
+    /// The group that it is published to, if it has members.
+    pub(super) fn group_of(&self, publication: &Publication<'_>) -> Option<Key> {
+        self.groups.find(publication.hub, publication.group?)
+    }
+
     pub(crate) fn user_of(&self, publisher: Option<Key>) -> Option<Rc<str>> {
         self.sessions.get(publisher?)?.user.clone()
     }
@@ -101,7 +118,7 @@ impl Core {
     ) {
         self.truth.publishes_executed += 1;
         self.restart_if_due(publication);
-        let Some(group) = self.groups.find(publication.hub, publication.group) else {
+        let Some(group) = self.group_of(publication) else {
             return;
         };
         // The list is taken out for the time of the fan-out; memberships change only
@@ -111,7 +128,7 @@ impl Core {
         self.groups.give_back(group, members);
     }
 
-    /// Queues a group message to these members, less the sender with noEcho.
+    /// Queues a message to these members, or connections, less the sender with noEcho.
     pub(crate) fn fan_out(
         &mut self,
         publication: &Publication<'_>,

@@ -26,7 +26,7 @@ pub(crate) struct Held {
     kind: FaultKind,
     fired: Fired,
     publisher: Option<Key>,
-    group: Box<str>,
+    group: Option<Box<str>>,
     tail: Rc<Tail>,
     incident: Incident,
 }
@@ -48,7 +48,7 @@ impl Core {
             if state.frozen {
                 return;
             }
-            let group = self.groups.find(publication.hub, publication.group);
+            let group = self.group_of(publication);
             let after = group.is_some_and(|group| state.left.contains(&group));
             self.truth.deliveries_after_leave += u64::from(after);
         }
@@ -103,15 +103,12 @@ impl Core {
 
     fn is_doubled(&self, publication: &Publication<'_>, member: Key) -> bool {
         self.faults.has(FaultKind::DoubleJoin)
-            && self
-                .groups
-                .find(publication.hub, publication.group)
-                .is_some_and(|group| {
-                    self.sessions
-                        .get(member)
-                        .and_then(|session| session.fault_state.as_deref())
-                        .is_some_and(|state| state.doubled.contains(&group))
-                })
+            && self.group_of(publication).is_some_and(|group| {
+                self.sessions
+                    .get(member)
+                    .and_then(|session| session.fault_state.as_deref())
+                    .is_some_and(|state| state.doubled.contains(&group))
+            })
     }
 
     /// What a publish brings to those who should not get it.
@@ -139,7 +136,7 @@ impl Core {
         {
             self.deliver(publisher, message);
         }
-        if let Some(fired) = self.faults.fires(FaultKind::Misdeliver, Some(group), now) {
+        if let Some(fired) = self.faults.fires(FaultKind::Misdeliver, group, now) {
             match self.outsider(fired, publication.hub, members) {
                 Some(outsider) => {
                     let id = self.deliver(outsider, message);
@@ -154,7 +151,7 @@ impl Core {
             }
         }
         if !members.is_empty()
-            && let Some(fired) = self.faults.fires(FaultKind::Fabricate, Some(group), now)
+            && let Some(fired) = self.faults.fires(FaultKind::Fabricate, group, now)
         {
             let member = members[self.faults.draw(fired, members.len())];
             let text: String = (0..48)
@@ -200,7 +197,7 @@ impl Core {
             (FaultKind::CorruptTail, Damage::Tail),
             (FaultKind::Truncate, Damage::Cut),
         ] {
-            if let Some(fired) = self.faults.fires(kind, Some(group), publication.now) {
+            if let Some(fired) = self.faults.fires(kind, group, publication.now) {
                 match damaged(data, damage, |bound| self.faults.draw(fired, bound)) {
                     Some(damaged) => {
                         tail = Some(self.other_tail(publication, group, user, &damaged, encoding));
@@ -210,11 +207,14 @@ impl Core {
                 }
             }
         }
-        if self.fault(FaultKind::WrongGroup, publication, member, next) {
+        // A server message names neither a group nor a user.
+        if let Some(group) = group
+            && self.fault(FaultKind::WrongGroup, publication, member, next)
+        {
             let wrong = format!("{group}-wrong");
-            tail = Some(self.other_tail(publication, &wrong, user, data, encoding));
+            tail = Some(self.other_tail(publication, Some(&wrong), user, data, encoding));
         }
-        if self.fault(FaultKind::WrongUser, publication, member, next) {
+        if group.is_some() && self.fault(FaultKind::WrongUser, publication, member, next) {
             let wrong = format!("{}-wrong", user.unwrap_or("nobody"));
             tail = Some(self.other_tail(publication, group, Some(&wrong), data, encoding));
         }
@@ -229,7 +229,7 @@ impl Core {
     fn other_tail(
         &mut self,
         publication: &Publication<'_>,
-        group: &str,
+        group: Option<&str>,
         user: Option<&str>,
         data: &Data<'_>,
         encoding: Encoding,
@@ -255,14 +255,14 @@ impl Core {
             return false;
         }
         for kind in [FaultKind::Swap, FaultKind::SwapPublishers] {
-            let Some(fired) = self.faults.fires(kind, Some(publication.group), now) else {
+            let Some(fired) = self.faults.fires(kind, publication.group, now) else {
                 continue;
             };
             let held = Held {
                 kind,
                 fired,
                 publisher: publication.publisher,
-                group: publication.group.into(),
+                group: publication.group.map(Box::from),
                 tail: tail.clone(),
                 incident: self.incident(publication, member, None),
             };
@@ -285,7 +285,9 @@ impl Core {
                 state.held.take_if(|held| {
                     let same_publisher = held.publisher == publication.publisher;
                     match held.kind {
-                        FaultKind::Swap => same_publisher && *held.group == *publication.group,
+                        FaultKind::Swap => {
+                            same_publisher && held.group.as_deref() == publication.group
+                        }
                         _ => !same_publisher,
                     }
                 })
@@ -355,7 +357,7 @@ impl Core {
     ) -> bool {
         let fired = self
             .faults
-            .fires(kind, Some(publication.group), publication.now)
+            .fires(kind, publication.group, publication.now)
             .is_some();
         if fired {
             self.book(kind, publication, member, sequence_id);
@@ -387,7 +389,7 @@ impl Core {
         };
         Incident {
             connection: connection(member),
-            group: Some(publication.group.into()),
+            group: publication.group.map(Into::into),
             sequence_id,
             publisher: publication.publisher.and_then(connection),
             ack_id: publication.ack_id.map(|id| id.0),

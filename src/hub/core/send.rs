@@ -12,17 +12,19 @@ impl Core {
     /// A `sendToGroup`. Its deliveries are queued before its ack, so the sender's own echo
     /// comes first. Source: the official emulator.
     pub(super) fn send_to_group(&mut self, from: Source, publication: &Publication<'_>) {
-        let &Publication { group, ack_id, .. } = publication;
+        let ack_id = publication.ack_id;
         if !self.faults.is_empty() {
             self.send_faulty(from, publication);
-        } else if !self.is_send_answered(from, group, ack_id) {
+        } else if !self.is_send_answered(from, publication) {
             self.publish(publication);
             self.succeed(from, ack_id);
         }
     }
 
     /// Answers a publish that needs no execution.
-    fn is_send_answered(&mut self, from: Source, group: &str, ack_id: Option<AckId>) -> bool {
+    fn is_send_answered(&mut self, from: Source, publication: &Publication<'_>) -> bool {
+        let &Publication { group, ack_id, .. } = publication;
+        let group = group.unwrap_or_default();
         let named = is_group_name(group).then_some(()).ok_or(BAD_GROUP);
         let allowed = self
             .sessions
@@ -34,14 +36,14 @@ impl Core {
     /// The same with faults armed. Each is asked only where it could be seen: those of
     /// acks only for publishes that want one.
     fn send_faulty(&mut self, from: Source, publication: &Publication<'_>) {
-        let &Publication { group, ack_id, .. } = publication;
+        let ack_id = publication.ack_id;
         if self.was_executed(from, ack_id) && self.fires(FaultKind::IgnoreDedupe, from, publication)
         {
             self.publish(publication);
             self.succeed(from, ack_id);
             return;
         }
-        if self.is_send_answered(from, group, ack_id) {
+        if self.is_send_answered(from, publication) {
             return;
         }
         if self.fires(FaultKind::Refuse, from, publication) {
@@ -90,11 +92,11 @@ impl Core {
     fn fires(&mut self, kind: FaultKind, from: Source, publication: &Publication<'_>) -> bool {
         let fired = self
             .faults
-            .fires(kind, Some(publication.group), publication.now)
+            .fires(kind, publication.group, publication.now)
             .is_some();
         if fired {
             let (group, now) = (publication.group, publication.now);
-            self.request_incident(kind, from, Some(group), publication.ack_id, now);
+            self.request_incident(kind, from, group, publication.ack_id, now);
         }
         fired
     }

@@ -1,7 +1,6 @@
 //! What the service API does to sessions and groups. Source: data-plane REST description.
 
 use super::arena::Key;
-use super::message::Message;
 use super::outbox::End;
 use super::permissions::Action;
 use super::publish::{Publication, expiry};
@@ -9,7 +8,7 @@ use super::sessions::connection_text;
 use super::state::Core;
 use crate::base::Time;
 use crate::hub::filter::{Facts, Filter};
-use crate::wire::{Data, MessageFrom, Metadata, close};
+use crate::wire::{Data, close};
 
 /// Whom an operation is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,24 +130,15 @@ impl Core {
         };
         let keys = self.chosen(hub, target, choice);
         let expires = expiry(ttl_seconds, now);
-        if let Target::Group(group) = target {
-            let publication = Publication {
-                expires,
-                ..Publication::plain(hub, group, data, now)
-            };
-            let mut message = publication.message(None);
-            self.fan_out(&publication, None, &keys, &mut message);
-        } else {
-            let mut message = Message::new(
-                MessageFrom::Server,
-                data.reborrow(),
-                Metadata::EMPTY,
-                expires,
-            );
-            for key in keys {
-                self.deliver(key, &mut message);
+        let publication = Publication {
+            expires,
+            ..match target {
+                Target::Group(group) => Publication::plain(hub, group, data, now),
+                _ => Publication::of_server(hub, data, now),
             }
-        }
+        };
+        let mut message = publication.message(None);
+        self.fan_out(&publication, None, &keys, &mut message);
         self.end_overflowed();
     }
 
