@@ -25,13 +25,19 @@ fn run(pools: &str, seed: u32) -> Value {
         .unwrap();
     let report = fs::read(out.join("report.json")).unwrap();
     let report: Value = serde_json::from_slice(&report).unwrap();
-    assert_eq!(
-        report["verdict"],
-        "pass",
+    // On a machine with other work the generator may find itself too slow; what it saw of the
+    // hub stands all the same.
+    let doubts = report["reasons"].as_array().unwrap();
+    let slow = |reason: &Value| reason.as_str().unwrap().starts_with("generator limited");
+    assert!(
+        report["verdict"] == "pass" || !doubts.is_empty() && doubts.iter().all(slow),
         "{}\n{}",
         report["reasons"],
         String::from_utf8_lossy(&output.stderr)
     );
+    for (kind, count) in report["violations"].as_object().unwrap() {
+        assert_eq!(count, 0, "{kind}");
+    }
     report
 }
 

@@ -186,6 +186,7 @@ impl Shared {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.stats.borrow().clone();
         snapshot.reads = self.read.borrow().counts();
+        snapshot.taken = self.clock.now();
         snapshot
     }
 

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 
 use super::latency::{Latencies, histogram};
-use crate::base::ReadCounts;
+use crate::base::{ReadCounts, Time};
 use crate::scenario::ChaosKind;
 
 /// Declares a struct of `u64` counters that can be added up.
@@ -152,6 +152,8 @@ pub struct Snapshot {
     pub loop_lag: Option<Histogram<u64>>,
     /// What reading from sockets brought.
     pub reads: ReadCounts,
+    /// When these numbers were read; of merged ones the latest.
+    pub taken: Time,
 }
 
 impl Snapshot {
@@ -172,6 +174,7 @@ impl Snapshot {
             *mine += theirs;
         }
         self.reads.merge(&other.reads);
+        self.taken = self.taken.max(other.taken);
         for (mine, theirs) in [
             (&mut self.schedule_lag, &other.schedule_lag),
             (&mut self.loop_lag, &other.loop_lag),

@@ -189,6 +189,7 @@ mod tests {
     use super::*;
 
     const POINT: TimelinePoint = TimelinePoint {
+        as_of_s: 3.0,
         t_s: 35.0,
         connected: 9000,
         published: 45_000,

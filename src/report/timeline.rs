@@ -18,6 +18,10 @@ pub const GROWTH_POINTS_MIN: usize = 30;
 pub struct TimelinePoint {
     /// The interval's end, s after the start of the run.
     pub t_s: f64,
+    /// When its counts were read, s after the start of the run: somewhat before `t_s`. Rates
+    /// are taken between two of these.
+    #[serde(default)]
+    pub as_of_s: f64,
     /// Clients connected at its end.
     pub connected: u64,
     /// Publishes attempted in it.
@@ -49,6 +53,7 @@ impl TimelinePoint {
     /// Joins this point with the one after it.
     pub(super) fn join(&mut self, later: &TimelinePoint) {
         self.t_s = later.t_s;
+        self.as_of_s = later.as_of_s;
         self.connected = later.connected;
         self.published += later.published;
         self.delivered += later.delivered;
@@ -141,6 +146,7 @@ impl Timeline {
         };
         let point = TimelinePoint {
             t_s,
+            as_of_s: snapshot.taken.as_secs_f64(),
             connected: total.connections.connected,
             published: since(total.publish.attempted, &mut self.published),
             delivered: since(total.delivery.messages, &mut self.delivered),

@@ -84,18 +84,24 @@ pub(super) fn whole(hub: &str, size: Size) -> Result<Measured> {
         bail!("the machine is too busy: no whole second was seen");
     }
     let (begin, end) = (&points[first], &points[last]);
-    let deliveries = points[first + 1..=last].iter().map(|p| p.delivered).sum();
+    let deliveries: u64 = points[first + 1..=last].iter().map(|p| p.delivered).sum();
+    // Counts are somewhat older than the point that shows them, CPU time is not: so rates
+    // are compared, each over its own stretch.
+    let counted_s = end.as_of_s - begin.as_of_s;
+    if counted_s <= 0.0 {
+        bail!("the machine is too busy: no counts came within a second");
+    }
     let joined = points.iter().find(|point| point.connected == size.clients);
     let above = |rss: u64| rss.saturating_sub(rss_empty);
     Ok(Measured {
-        cpu_s: end.cpu_s - begin.cpu_s,
+        cpu_s: (end.cpu_s - begin.cpu_s) * counted_s / (end.t_s - begin.t_s),
         deliveries,
         joined_bytes: joined.map_or(0, |point| above(point.rss_bytes)),
         joined_verifier_bytes: joined.map_or(0, |point| point.verifier_bytes),
         loaded_bytes: above(end.rss_bytes),
         loaded_verifier_bytes: end.verifier_bytes,
         connect_s: results.generator.joined_s,
-        arrived: deliveries as f64 / (size.rate as f64 * (end.t_s - begin.t_s)),
+        arrived: deliveries as f64 / (size.rate as f64 * counted_s),
         p50_s: Some(results.latency.delivery.p50 as f64 / 1e6),
         p99_s: Some(results.latency.delivery.p99 as f64 / 1e6),
         verdict: Some(format!("{:?}", results.verdict).to_lowercase()),
