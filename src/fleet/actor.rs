@@ -13,7 +13,6 @@ use actix::{
     WrapFuture,
 };
 use rustc_hash::FxHashMap;
-use tokio::time::Sleep;
 
 use crate::base::{Slot, Time};
 use crate::client::{
@@ -25,6 +24,7 @@ use crate::scenario::ChaosKind;
 use crate::verify::{Facts, Progress, Shard};
 
 use super::agenda::{Agenda, Due, connects};
+use super::alarm::Alarm;
 use super::messages::{
     Begin, Conclude, Concluded, FleetConfig, Report, Settle, ShareFacts, StartLoad, StopLoad,
 };
@@ -56,7 +56,7 @@ pub struct Fleet {
     /// Due connects, soonest last.
     connects: Vec<(Duration, Slot)>,
     agenda: Agenda,
-    alarm: Pin<Box<Sleep>>,
+    alarm: Alarm,
     reports: u32,
     /// What the verifier had seen when it was last asked.
     progress: Progress,
@@ -83,7 +83,7 @@ impl Fleet {
             begun: None,
             connects,
             agenda: Agenda::default(),
-            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            alarm: Alarm::new(),
             reports: 0,
             progress: Progress::default(),
             held: None,
@@ -451,8 +451,8 @@ impl ActorFuture<Fleet> for Driver {
             else {
                 return Poll::Pending;
             };
-            fleet.alarm.as_mut().reset(fleet.shared.clock.instant(next));
-            if fleet.alarm.as_mut().poll(cx).is_pending() {
+            let clock = &fleet.shared.clock;
+            if fleet.alarm.poll(next, clock, now, cx).is_pending() {
                 return Poll::Pending;
             }
         }

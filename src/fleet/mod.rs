@@ -8,6 +8,7 @@
 
 pub mod actor;
 mod agenda;
+mod alarm;
 pub mod messages;
 
 pub use actor::Fleet;

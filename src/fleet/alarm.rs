@@ -1,0 +1,198 @@
+//! The alarm of a fleet's schedule: when to look at the agenda again.
+//!
+//! The runtime's timer counts in milliseconds and rounds up, so with it alone a publish leaves
+//! up to a millisecond after its intended time, and that is in every latency. While the
+//! schedule is sparse a timer of the kernel wakes the fleet on time; the runtime's is set
+//! beside it and is what rings in a dense schedule, where the kernel gives no timer, and under
+//! a paused clock. What is due is not decided here.
+
+use std::os::fd::{AsFd as _, AsRawFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Sleep;
+
+use crate::base::{Clock, Time};
+
+/// The schedule is sparse when nothing is due for so long: 250 wake-ups a second at most come
+/// from the kernel's timer. What is due sooner shares the runtime's milliseconds with its
+/// neighbours: at 1,000 publishes a second a wake-up for each would cost half as much CPU
+/// again, here, in the hub, and in the clients that hear them.
+const SPARSE: Duration = Duration::from_millis(4);
+
+/// A timer of the kernel, as the runtime takes it.
+#[derive(Debug)]
+struct Kernel(TimerFd);
+
+impl AsRawFd for Kernel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// Wakes the fleet at a time that moves, never before it.
+#[derive(Debug)]
+pub(super) struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// None where the kernel has none to give.
+    kernel: Option<AsyncFd<Kernel>>,
+    /// What the runtime's timer is set to, and the kernel's if it was far enough.
+    armed: Time,
+}
+
+impl Alarm {
+    /// An alarm that is not set. To be made in the runtime that it wakes.
+    pub(super) fn new() -> Self {
+        let kernel = kernel_timer();
+        if let Err(error) = &kernel {
+            tracing::debug!(%error, "no timer of the kernel: publishes leave up to 1 ms late");
+        }
+        Alarm {
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            kernel: kernel.ok(),
+            armed: Time::MAX,
+        }
+    }
+
+    /// Whether `time` has come; otherwise the task is woken then, and perhaps before. Less
+    /// than [`SPARSE`] ahead it may be woken a millisecond later.
+    pub(super) fn poll(
+        &mut self,
+        time: Time,
+        clock: &Clock,
+        now: Time,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        if time != self.armed {
+            self.armed = time;
+            self.sleep.as_mut().reset(clock.instant(time));
+            let pause = time.since(now);
+            if pause >= SPARSE
+                && let Some(kernel) = &self.kernel
+                && let Err(error) = kernel.get_ref().ring_in(pause)
+            {
+                tracing::debug!(%error, "the timer of the kernel cannot be set");
+                self.kernel = None;
+            }
+        }
+        self.wait_for_kernel(cx);
+        self.sleep.as_mut().poll(cx)
+    }
+
+    /// Has the task woken when the kernel's timer rings. A ring that was heard already is
+    /// forgotten: it was for a time before this one.
+    fn wait_for_kernel(&mut self, cx: &mut Context<'_>) {
+        let Some(kernel) = &self.kernel else { return };
+        while let Poll::Ready(ready) = kernel.poll_read_ready(cx) {
+            match ready {
+                Ok(mut ready) => ready.clear_ready(),
+                // The runtime ends; nothing is due any more.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Kernel {
+    /// Rings once after `pause`; an earlier setting is void, rung or not.
+    fn ring_in(&self, pause: Duration) -> nix::Result<()> {
+        // Not zero, which would switch it off.
+        let pause = TimeSpec::from_duration(pause);
+        self.0
+            .set(Expiration::OneShot(pause), TimerSetTimeFlags::empty())
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "its like is unsafe for the sake of types whose descriptor changes; ours stays the same while it lives"
+)]
+fn kernel_timer() -> std::io::Result<AsyncFd<Kernel>> {
+    let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+    AsyncFd::with_interest(Kernel(timer), Interest::READABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// Rings for `time`, as the fleet's driver waits: until the clock says so.
+    async fn rings(alarm: &mut Alarm, clock: &Clock, time: Time) -> Time {
+        poll_fn(|cx| {
+            let now = clock.now();
+            if time <= now {
+                return Poll::Ready(now);
+            }
+            match alarm.poll(time, clock, now, cx) {
+                Poll::Ready(()) => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Without the runtime's timer beside it a paused clock would never move on.
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_clock_rules_it() {
+        let clock = Clock::start();
+        let mut alarm = Alarm::new();
+        let hour = clock.now() + Duration::from_secs(3600);
+        assert!(rings(&mut alarm, &clock, hour).await >= hour);
+        let sooner = hour + Duration::from_millis(5);
+        assert!(rings(&mut alarm, &clock, sooner).await >= sooner);
+    }
+
+    /// The kernel's timer alone must wake the task: it is what makes the echo of an idle
+    /// client fast. The runtime's timer is taken out of the way.
+    #[tokio::test]
+    async fn the_timer_of_the_kernel_wakes_the_task_and_not_early() {
+        let clock = Clock::start();
+        let mut alarm = Alarm::new();
+        assert!(alarm.kernel.is_some(), "this kernel has timers");
+        let far = clock.instant(clock.now() + Duration::from_secs(3600));
+        for _ in 0..20 {
+            let time = clock.now() + SPARSE + Duration::from_millis(1);
+            let rung = poll_fn(|cx| {
+                let now = clock.now();
+                if time <= now {
+                    return Poll::Ready(now);
+                }
+                let polled = alarm.poll(time, &clock, now, cx);
+                assert!(polled.is_pending());
+                alarm.sleep.as_mut().reset(far);
+                let _ = alarm.sleep.as_mut().poll(cx);
+                Poll::Pending
+            })
+            .await;
+            assert!(rung >= time);
+        }
+    }
+
+    /// Ten thousand publishes a second must not be ten thousand wake-ups.
+    #[tokio::test]
+    async fn a_dense_schedule_does_not_set_the_timer_of_the_kernel() {
+        let clock = Clock::start();
+        let mut alarm = Alarm::new();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let now = clock.now() + Duration::from_secs(3600);
+        let mut is_set = |pause| {
+            assert!(alarm.poll(now + pause, &clock, now, &mut cx).is_pending());
+            let kernel = alarm.kernel.as_ref().expect("this kernel has timers");
+            kernel.get_ref().0.get().unwrap().is_some()
+        };
+        assert!(!is_set(Duration::from_micros(100)));
+        assert!(!is_set(SPARSE - Duration::from_micros(1)));
+        assert!(is_set(Duration::from_secs(3600)));
+    }
+}
