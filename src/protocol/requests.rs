@@ -98,6 +98,10 @@ impl<C: Clone> Requests<C> {
         if !connected && ask.acked && ask.ack_id.is_none() {
             self.waste_ack_id(policy);
         }
+        if self.entries.capacity() == 0 {
+            // Most clients never have a second one under way; a vector begins with four.
+            self.entries.reserve_exact(1);
+        }
         self.entries.push(Request {
             id,
             operation,

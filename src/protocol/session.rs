@@ -30,6 +30,9 @@ use super::io::{Control, Event, Operation, Output, RequestId, RequestOptions, Tr
 use super::requests::{Ask, Requests};
 use super::sequence::Sequence;
 
+/// Outputs that an idle session keeps room for.
+const OUTPUTS_KEPT: usize = 2;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Stopped,
@@ -301,7 +304,12 @@ impl<C: Clone> Session<C> {
 
     /// The next thing for the shell to do or to know.
     pub fn poll_output(&mut self) -> Option<Output<C>> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // A connect leaves room behind that is not needed again for long.
+            self.outputs.shrink_to(OUTPUTS_KEPT);
+        }
+        output
     }
 
     /// The next thing to know, if it comes before anything to do: for a shell that must not
