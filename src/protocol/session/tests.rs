@@ -169,6 +169,16 @@ impl Rig {
     }
 }
 
+/// Ten thousand idle sessions pay for whatever room a connect and a publish leave behind.
+#[test]
+fn an_idle_session_keeps_little_room() {
+    let mut rig = Rig::up();
+    rig.publish(1);
+    rig.answer(1, None);
+    assert!(rig.session.outputs.capacity() <= OUTPUTS_KEPT);
+    assert!(size_of::<Session<u32>>() <= 656);
+}
+
 #[test]
 fn a_new_connection_is_announced_once_and_a_refreshed_token_is_not() {
     let mut rig = Rig::up();
