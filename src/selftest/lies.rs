@@ -60,7 +60,9 @@ fn deliveries() -> Vec<World> {
         simple(F::SwallowEcho, V::Lost)
             .publisher(MEMBER)
             .turns_into(V::RecoveryBroken, STRADDLES),
-        World::of(F::DelayDelivery, TENTH).violates(V::Reordered, Each(1)),
+        World::of(F::DelayDelivery, TENTH)
+            .violates(V::Reordered, Each(1))
+            .amid_churn("every=70,count=3,for=300ms"),
     ]
 }
 
@@ -92,7 +94,7 @@ fn answers() -> Vec<World> {
             .because("an answer may take its time"),
     ];
     // One answer for each publish, and five deliveries.
-    let amid = |world: World| world.amid_churn("every=20,count=3");
+    let amid = |world: World| world.amid_churn("every=10,count=6");
     worlds.into_iter().map(amid).collect()
 }
 
@@ -116,6 +118,7 @@ fn memberships() -> Vec<World> {
         World::of(F::DoubleJoin, "count=1").violates(V::Duplicated, Surplus),
         World::of(F::JoinLate, "count=1,for=1s")
             .violates(V::LostAtJoin, Deficit)
+            .turns_into(V::RecoveryBroken, STRADDLES)
             .permits(P::AtMembershipEdge, Any),
         World::of(F::DenyJoin, "count=1")
             .sees("/hub_truth/faults/deny_join", 1)
@@ -197,6 +200,10 @@ fn connections() -> Vec<World> {
                 "a recovery does not thaw it, and lacks messages",
             )
             .turns_into(V::Lost, "what was withheld before the first recovery")
+            .turns_into(
+                V::LostAtLeave,
+                "a frozen member that leaves has missed what came before",
+            )
             .turns_into(
                 V::LostAtJoin,
                 "a frozen member that comes back hears nothing",
