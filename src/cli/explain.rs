@@ -1,14 +1,14 @@
 //! `hubstorm explain`: what a scenario would take, without running it.
 //!
-//! Arithmetic over the plan: faults, retries and replays are not in it. Prices are not
-//! either; they change, units and billed messages do not.
+//! Arithmetic over the plan: faults, retries and replays are not in it. What the service
+//! charges is not either; prices change, units and billed messages do not.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::base::Slot;
 use crate::base::units::format_duration;
-use crate::generator;
+use crate::generator::Forecast;
 use crate::load::{OfferedAt, offered, offered_at, visit};
 use crate::scenario::Scenario;
 
@@ -78,14 +78,7 @@ pub fn explain(scenario: &Scenario, out: &mut dyn Write) -> io::Result<()> {
         "  billed       {} messages of 2 KB outbound",
         (sum.wire_bytes / BILLED_BYTES).ceil()
     )?;
-    let memory = generator::needed_memory(scenario);
-    writeln!(
-        out,
-        "  here         {} open files, about {} MiB of memory, and up to {} MiB for the verifier",
-        generator::needed_fds(scenario),
-        memory >> 20,
-        scenario.verify_memory >> 20
-    )?;
+    here(scenario, out)?;
     writeln!(out, "  left out     faults, retries and replays")?;
     if closed > 0 {
         writeln!(
@@ -94,6 +87,29 @@ pub fn explain(scenario: &Scenario, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What this machine would be asked for, by the same forecast that `run` prints.
+fn here(scenario: &Scenario, out: &mut dyn Write) -> io::Result<()> {
+    let forecast = Forecast::of(scenario);
+    writeln!(
+        out,
+        "  here         {} open files, about {} MiB of memory; the verifier may take up to {} MiB",
+        forecast.fds,
+        forecast.memory_bytes >> 20,
+        scenario.verify_memory >> 20
+    )?;
+    if offered(scenario).closed_loops > 0 {
+        return writeln!(
+            out,
+            "  CPU here     not foretold: the hub decides how much is sent"
+        );
+    }
+    writeln!(
+        out,
+        "  CPU here     about {:.1} s in all, at the most {:.2} cores",
+        forecast.cpu_s, forecast.peak_cores
+    )
 }
 
 fn units(n: u64) -> String {
@@ -169,6 +185,13 @@ mod tests {
         );
         // 300,000 deliveries of 2,168 bytes.
         assert!(told.contains("317579 messages of 2 KB"), "{told}");
+        // 3,000 publishes, 300,000 deliveries at 3,000/s by the embedded hub, 1,501 connects:
+        // 54 ms, 5 s and 225 ms; 14 MiB and 13.4 kB for each client.
+        assert!(told.contains("about 33 MiB of memory"), "{told}");
+        assert!(
+            told.contains("about 5.3 s in all, at the most 0.05 cores"),
+            "{told}"
+        );
     }
 
     #[test]

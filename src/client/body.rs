@@ -295,6 +295,12 @@ impl Body {
                     }
                 });
         }
+        if any {
+            let unsent = socket.queued_bytes();
+            let mut stats = shared.stats.borrow_mut();
+            stats.unsent_peak_bytes = stats.unsent_peak_bytes.max(unsent as u64);
+            stats.writes_held += u64::from(unsent >= UNSENT_MAX);
+        }
         any
     }
 

@@ -1,7 +1,7 @@
 //! What a run will take of this machine, from the scenario alone.
 //!
-//! The prices are those of `docs/performance.md`, measured with `bench-self` on loopback; a
-//! run compares them with what happened, so that a reader sees how far to trust them.
+//! The prices are those of `docs/performance.md`, which says of each whether it was measured
+//! with `bench-self` on loopback or estimated from such figures; a run compares them with what happened, so that a reader sees how far to trust them.
 
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ const BASE_BYTES: u64 = 14 << 20;
 const CLIENT_BYTES: u64 = 2_600;
 /// What the verifier holds for a member and, once there is traffic, for its recorder, bytes.
 const VERIFIED_BYTES: u64 = 7_600;
+/// What TLS adds to a client, bytes.
+const TLS_BYTES: u64 = 8_400;
 /// What the embedded hub holds for a client, bytes.
 const HUB_CLIENT_BYTES: u64 = 3_200;
 /// Points at which the load is added up.
@@ -74,7 +76,7 @@ impl Forecast {
             deliveries: if known { deliveries.round() as u64 } else { 0 },
             cpu_s: if known { cpu_us / 1e6 } else { 0.0 },
             peak_cores,
-            memory_bytes: memory(scenario, embedded),
+            memory_bytes: needed_memory(scenario),
             fds: needed_fds(scenario),
         }
     }
@@ -86,13 +88,18 @@ fn delivery_us(per_second: f64) -> f64 {
     DELIVERY_US + (DELIVERY_BUSY_US - DELIVERY_US) * busy
 }
 
-fn memory(scenario: &Scenario, embedded: bool) -> u64 {
+/// Resident memory that a run of `scenario` needs, bytes: the one model, by which the room
+/// on this box is judged too. The kernel's memory for sockets comes on top.
+pub fn needed_memory(scenario: &Scenario) -> u64 {
     let mut each = CLIENT_BYTES;
     if scenario.duration > Duration::ZERO && scenario.mode != Mode::Counts {
         each += VERIFIED_BYTES;
     }
-    if embedded {
-        each += HUB_CLIENT_BYTES;
+    match &scenario.target {
+        TargetSpec::Embedded { .. } => each += HUB_CLIENT_BYTES,
+        TargetSpec::Endpoint { url, .. } if url.starts_with("http:") || url.starts_with("ws:") => {}
+        // The service is reached over TLS.
+        _ => each += TLS_BYTES,
     }
     BASE_BYTES + u64::from(scenario.connections()) * each
 }
@@ -123,6 +130,19 @@ mod tests {
         let ratio = two.cpu_s / one.cpu_s;
         assert!((1.5..=2.0).contains(&ratio), "{one:?} {two:?}");
         assert!(two.fds > one.fds && two.memory_bytes > one.memory_bytes);
+    }
+
+    /// TLS sessions are most of a client's memory: a box sized without them runs out.
+    #[test]
+    fn tls_is_in_the_memory_and_the_embedded_hub_has_none() {
+        let of = |target: &str| {
+            let text = format!("{{seed: 1, {target} pools: {{a: {{clients: 1000}}}}}}");
+            forecast(&text).memory_bytes
+        };
+        let plain = of("target: {endpoint: 'http://h', access_key: k},");
+        let tls = of("target: {endpoint: 'https://h', access_key: k},");
+        assert_eq!(tls - plain, 1000 * TLS_BYTES);
+        assert_eq!(of("") - plain, 1000 * HUB_CLIENT_BYTES);
     }
 
     /// In a closed loop the hub decides how much comes: a number would be made up.

@@ -81,6 +81,12 @@ pub struct GeneratorFacts {
     /// The most that one read brought, bytes.
     #[serde(default)]
     pub read_peak_bytes: u64,
+    /// Turns of a client that ended at its bound of unsent bytes: the hub reads too slowly.
+    #[serde(default)]
+    pub writes_held: u64,
+    /// The most bytes that waited to be written to one socket.
+    #[serde(default)]
+    pub unsent_peak_bytes: u64,
     /// From the start to the last join, s; 0 when the load never began.
     #[serde(default)]
     pub joined_s: f64,
@@ -102,6 +108,8 @@ impl GeneratorFacts {
             reads: snapshot.reads.reads,
             reads_full_share: snapshot.reads.full as f64 / snapshot.reads.reads.max(1) as f64,
             read_peak_bytes: snapshot.reads.peak_bytes,
+            writes_held: snapshot.writes_held,
+            unsent_peak_bytes: snapshot.unsent_peak_bytes,
             ..GeneratorFacts::default()
         };
         let mut why = Vec::new();

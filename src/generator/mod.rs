@@ -11,7 +11,7 @@ pub mod room;
 pub mod sample;
 
 pub use fds::{FdError, ensure_fds, needed_fds};
-pub use forecast::Forecast;
+pub use forecast::{Forecast, needed_memory};
 pub use health::GeneratorFacts;
-pub use room::{Lack, Machine, lacks, needed_memory};
+pub use room::{Lack, Machine, lacks};
 pub use sample::{Sample, Sampler, ThreadUse};

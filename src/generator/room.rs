@@ -6,20 +6,11 @@ use std::fmt;
 use procfs::{Current as _, Meminfo};
 
 use super::fds::needed_fds;
+use super::forecast::needed_memory;
 use crate::scenario::{Scenario, TargetSpec};
 
-/// Memory of a process without clients, and of each client, bytes, measured on 64-bit Linux
-/// without TLS, the embedded hub's side included.
-const BASE_MEMORY: u64 = 20 << 20;
-const CLIENT_MEMORY: u64 = 24 << 10;
 /// Where Linux says which ports connections come from.
 const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-
-/// What a scenario needs, about: bytes of memory, beside the verifier's tables, which are
-/// bounded by `verify.memory`.
-pub fn needed_memory(scenario: &Scenario) -> u64 {
-    BASE_MEMORY + u64::from(scenario.connections()) * CLIENT_MEMORY
-}
 
 /// What there is. A field that cannot be read is `None`, and then nothing is said about it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -157,7 +148,7 @@ mod tests {
         };
         assert_eq!(told(30_000, 1), [Resource::Ports]);
         assert_eq!(told(30_000, 2), []);
-        assert_eq!(told(60_000, 8), [Resource::Memory]);
+        assert_eq!(told(90_000, 8), [Resource::Memory]);
         assert_eq!(
             told(600_000, 1),
             [Resource::Files, Resource::Memory, Resource::Ports]

@@ -154,6 +154,11 @@ pub struct Snapshot {
     pub reads: ReadCounts,
     /// When these numbers were read; of merged ones the latest.
     pub taken: Time,
+    /// Turns of a client that ended at its bound of unsent bytes: what it wants to send
+    /// waits in its session.
+    pub writes_held: u64,
+    /// The most bytes that waited to be written to one socket.
+    pub unsent_peak_bytes: u64,
 }
 
 impl Snapshot {
@@ -175,6 +180,8 @@ impl Snapshot {
         }
         self.reads.merge(&other.reads);
         self.taken = self.taken.max(other.taken);
+        self.writes_held += other.writes_held;
+        self.unsent_peak_bytes = self.unsent_peak_bytes.max(other.unsent_peak_bytes);
         for (mine, theirs) in [
             (&mut self.schedule_lag, &other.schedule_lag),
             (&mut self.loop_lag, &other.loop_lag),
