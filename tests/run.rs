@@ -405,7 +405,7 @@ drain: 2s
 pools:
   readers: {clients: 900, groups: {names: [room], join: all}}
   early: {clients: 8, publish: {rate: 1/s, to: room}}
-  late: {clients: 24, publish: {rate: 20/min, to: room, start: 2s}}
+  late: {clients: 60, publish: {rate: 20/min, to: room, start: 2s}}
 ";
 
 #[test]
