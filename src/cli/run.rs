@@ -14,7 +14,7 @@ pub(super) fn run(args: RunArgs) -> u8 {
     let scenario = match scenario::load(&args.scenario, &overrides(&args), &env) {
         Ok(scenario) => scenario,
         Err(diagnostics) => {
-            eprint!("{diagnostics}");
+            eprintln!("{diagnostics}");
             return EXIT_USAGE;
         }
     };

@@ -241,7 +241,9 @@ fn run_number(mut rng: rand_chacha::ChaCha8Rng) -> u32 {
 
 fn unreachable(notes: &[String]) -> String {
     match notes.last() {
-        Some(last) => format!("no client got a connection; the last error: {last}"),
+        Some(last) => format!(
+            "no client got a connection; the last error: {last}; is the hub running there? --target names another, and without a target the embedded hub is used"
+        ),
         None => "no client got a connection, and no attempt came to an end".into(),
     }
 }

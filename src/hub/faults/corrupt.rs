@@ -115,7 +115,7 @@ fn json_places(text: &str) -> Vec<usize> {
         at += 1;
         while at < bytes.len() && bytes[at] != b'"' {
             if bytes[at] == b'\\' {
-                // \uXXXX is six bytes long, every other escape two.
+                // An escape by code point (u and four digits) is six bytes long, any other two.
                 at += if bytes.get(at + 1) == Some(&b'u') {
                     6
                 } else {
