@@ -60,9 +60,7 @@ fn deliveries() -> Vec<World> {
         simple(F::SwallowEcho, V::Lost)
             .publisher(MEMBER)
             .turns_into(V::RecoveryBroken, STRADDLES),
-        World::of(F::DelayDelivery, TENTH)
-            .violates(V::Reordered, Each(1))
-            .amid_churn("every=70,count=3,for=300ms"),
+        simple(F::DelayDelivery, V::Reordered),
     ]
 }
 

@@ -10,11 +10,12 @@ use super::judge::{Bucket, PairView, Piece};
 use super::judged::Judged;
 use super::kinds::Violation;
 use super::ledger::Ledger;
+use super::order::Witnesses;
 use super::outcome::Suspect;
 use super::pairs::{Epochs, Hole, PairKey};
 use super::plan::Promise;
 use super::shard::Shard;
-use crate::base::{Slot, Time};
+use crate::base::Slot;
 use crate::payload::StreamId;
 
 /// What judging one pair changes in the tables.
@@ -237,9 +238,8 @@ impl PairVerdict<'_, '_> {
                     window: self.view.marks.last().map_or(0, |mark| mark.ordinal),
                     shown: self.view.shown,
                     proofs: Epochs::default(),
-                    witness: None,
-                    at: Time::ZERO,
-                    before_id: 0,
+                    witnesses: Witnesses::default(),
+                    overtaken: None,
                     settled: None,
                     recovery: None,
                 },
@@ -297,9 +297,7 @@ impl PairVerdict<'_, '_> {
                     kind,
                     epoch: mark.map_or(0, |mark| mark.epoch),
                     recovery,
-                    overtaken: base
-                        .filter(|hole| hole.witness.is_some())
-                        .map(|hole| (hole.at, hole.before_id)),
+                    overtaken: base.and_then(|hole| hole.overtaken),
                     stalled: false,
                 });
             }

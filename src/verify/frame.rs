@@ -295,6 +295,7 @@ impl Shard {
             transport: step.transport,
             window,
             must,
+            sound: true,
             id: step.id,
         };
         self.place_delivery(member, identity, &arrival)

@@ -25,6 +25,7 @@ pub mod kinds;
 mod ledger;
 mod marks;
 mod membership;
+mod order;
 mod outbox;
 pub mod outcome;
 mod pairs;

@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::membership::{Membership, Shown};
+use super::order::{Order, Witnesses};
 use crate::base::Time;
 use crate::payload::{Cause, Identity};
 
@@ -42,11 +43,10 @@ pub(super) struct Hole {
     /// From which connections of the publisher later messages came while the receiver
     /// surely was a member in that window.
     pub(super) proofs: Epochs,
-    /// The latest later message seen, for the order.
-    pub(super) witness: Option<Witness>,
+    /// The later messages seen, for the order.
+    pub(super) witnesses: Witnesses,
     /// When the first later message came, and under which sequence id (0: none).
-    pub(super) at: Time,
-    pub(super) before_id: u64,
+    pub(super) overtaken: Option<(Time, u64)>,
     /// Below the horizon: the message's own connection and whether it was sent again.
     pub(super) settled: Option<(u16, bool)>,
     /// Below the horizon: the recovery that it is laid to, if to one.
@@ -82,17 +82,6 @@ impl Epochs {
     }
 }
 
-/// A delivery that overtook a hole.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Witness {
-    /// The receiver's connection.
-    pub(super) at_epoch: u16,
-    pub(super) epoch: u16,
-    pub(super) transport: u16,
-    pub(super) tx: u32,
-    pub(super) seq: u32,
-}
-
 /// Where and when a delivery arrived, beside its identity.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
@@ -103,19 +92,10 @@ pub(super) struct Arrival {
     /// Its window, and whether it surely was a member.
     pub(super) window: u32,
     pub(super) must: bool,
+    /// Its identity can be relied on: no byte of it is spoilt.
+    pub(super) sound: bool,
     /// The sequence id, 0 when there is none.
     pub(super) id: u64,
-}
-
-/// How the order of a filled hole looks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Order {
-    /// Nothing to say, or not comparable.
-    Fine,
-    /// The hub swapped two transmissions of one publisher transport.
-    Reordered { overtaken_by: u32 },
-    /// A repetition came after its successors.
-    ByRetry,
 }
 
 /// What became of a delivery.
@@ -200,9 +180,14 @@ impl Pairs {
             }
             Placed::Fill(order)
         } else {
+            if holes && arrival.sound {
+                self.overtake(key, identity, arrival);
+            }
             return Placed::Again;
         };
-        if identity.attempt > 1 {
+        if !arrival.sound {
+            // Whose it was and how it was sent is not to be believed.
+        } else if identity.attempt > 1 {
             self.note_repeated(key, identity);
         } else {
             // Only a first transmission shows that what was sent after it should have come
@@ -285,8 +270,12 @@ impl Pairs {
         arrival: &Arrival,
     ) {
         let mut proofs = Epochs::around(identity.epoch);
-        if arrival.must {
+        if arrival.must && arrival.sound {
             proofs.insert(identity.epoch);
+        }
+        let mut witnesses = Witnesses::default();
+        if arrival.sound {
+            witnesses.add(identity, arrival);
         }
         self.open += 1;
         self.holes.entry(key).or_default().push(Hole {
@@ -295,9 +284,8 @@ impl Pairs {
             window: arrival.window,
             shown,
             proofs,
-            witness: Some(Witness::of(identity, arrival)),
-            at: arrival.at,
-            before_id: arrival.id,
+            witnesses,
+            overtaken: Some((arrival.at, arrival.id)),
             settled: None,
             recovery: None,
         });
@@ -309,7 +297,10 @@ impl Pairs {
         let seq = identity.seq;
         let at = holes.partition_point(|hole| hole.last < seq);
         let hole = holes.get_mut(at).filter(|hole| hole.first <= seq)?;
-        let order = hole.order(identity, arrival);
+        let order = match arrival.sound {
+            true => hole.witnesses.judge(identity, arrival),
+            false => Order::Fine,
+        };
         let rest = hole.clone();
         match (hole.first < seq, seq < hole.last) {
             (true, true) => {
@@ -342,17 +333,22 @@ impl Pairs {
             return;
         };
         for hole in holes.iter_mut().take_while(|hole| hole.last < seq) {
-            if arrival.must && hole.window == arrival.window {
+            if arrival.sound && arrival.must && hole.window == arrival.window {
                 hole.proofs.insert(identity.epoch);
             }
-            let newer = Witness::of(identity, arrival);
-            if hole.witness.is_none() {
-                // Kept as part of the tail until now.
-                (hole.at, hole.before_id) = (arrival.at, arrival.id);
-            }
-            if hole.witness.is_none_or(|old| old.rank() < newer.rank()) {
-                hole.witness = Some(newer);
-            }
+            // None yet when it was kept as part of the tail until now.
+            hole.overtaken.get_or_insert((arrival.at, arrival.id));
+        }
+        if arrival.sound {
+            self.overtake(key, identity, arrival);
+        }
+    }
+
+    /// The same for the order alone, in which a repetition counts too.
+    fn overtake(&mut self, key: PairKey, identity: &Identity, arrival: &Arrival) {
+        let holes = self.holes.get_mut(&key).into_iter().flatten();
+        for hole in holes.take_while(|hole| hole.last < identity.seq) {
+            hole.witnesses.add(identity, arrival);
         }
     }
 
@@ -360,41 +356,5 @@ impl Pairs {
         let holes = self.open * size_of::<Hole>() as u64 + self.holes.len() as u64 * 16;
         let rest = self.blind.len() * 24 + self.faulted.len() * 24 + self.repeated.len() * 64;
         holes + rest as u64
-    }
-}
-
-impl Hole {
-    /// Whether two transmissions of one publisher transport changed places.
-    fn order(&self, identity: &Identity, arrival: &Arrival) -> Order {
-        match self.witness {
-            Some(witness) if witness.at_epoch != arrival.epoch => Order::Fine,
-            Some(witness)
-                if witness.epoch == identity.epoch
-                    && witness.transport == identity.transport
-                    && witness.tx > identity.tx =>
-            {
-                Order::Reordered {
-                    overtaken_by: witness.seq,
-                }
-            }
-            Some(_) => Order::ByRetry,
-            None => Order::Fine,
-        }
-    }
-}
-
-impl Witness {
-    fn of(identity: &Identity, arrival: &Arrival) -> Self {
-        Witness {
-            at_epoch: arrival.epoch,
-            epoch: identity.epoch,
-            transport: identity.transport,
-            tx: identity.tx,
-            seq: identity.seq,
-        }
-    }
-
-    fn rank(&self) -> (u16, u16, u16, u32) {
-        (self.at_epoch, self.epoch, self.transport, self.tx)
     }
 }

@@ -37,7 +37,7 @@ impl Shard {
                         "a new message under an old sequenceId: the client must drop it".into()
                     });
                 }
-                self.spoil(step, identity);
+                self.spoil(step, identity, true);
             }
         }
         self.exercised.add(Property::S3, 1);
@@ -76,9 +76,9 @@ impl Shard {
     }
 
     /// Puts a spoilt message into its pair, if it is what the pair waits for, so that it is
-    /// counted once: as what spoilt it, not as lost too.
-    fn spoil(&mut self, step: &Step<'_>, identity: &Identity) -> bool {
-        let placed = self.spoil_pair(step, identity);
+    /// counted once: as what spoilt it, not as lost too. `sound`: its identity is whole.
+    fn spoil(&mut self, step: &Step<'_>, identity: &Identity, sound: bool) -> bool {
+        let placed = self.spoil_pair(step, identity, sound);
         if placed {
             self.frames.spoilt += 1;
         } else {
@@ -87,7 +87,7 @@ impl Shard {
         placed
     }
 
-    fn spoil_pair(&mut self, step: &Step<'_>, identity: &Identity) -> bool {
+    fn spoil_pair(&mut self, step: &Step<'_>, identity: &Identity, sound: bool) -> bool {
         let Some(member) = self.receivers[step.index].member(identity.group) else {
             return false;
         };
@@ -111,6 +111,7 @@ impl Shard {
             transport: step.transport,
             window,
             must,
+            sound,
             id: step.id,
         };
         if self.pairs.place(membership, key, identity, &arrival) == Placed::Blind {
@@ -165,7 +166,7 @@ impl Shard {
         }
         let believable = fields.filter(|identity| self.invented(identity).is_none());
         let placed = match &believable {
-            Some(identity) => self.spoil(step, identity),
+            Some(identity) => self.spoil(step, identity, false),
             None => {
                 self.frames.unplaced += 1;
                 false

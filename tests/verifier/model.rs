@@ -32,6 +32,7 @@ pub(crate) enum Fault {
     SkipId,
     Double,
     Swap,
+    Delay,
     Misdeliver,
     Lie,
     ForgetAckIds,
@@ -43,12 +44,13 @@ pub(crate) enum Fault {
     Freeze,
 }
 
-pub(crate) const FAULTS: [Fault; 14] = [
+pub(crate) const FAULTS: [Fault; 15] = [
     Fault::Withhold,
     Fault::WithholdNumbered,
     Fault::SkipId,
     Fault::Double,
     Fault::Swap,
+    Fault::Delay,
     Fault::Misdeliver,
     Fault::Lie,
     Fault::ForgetAckIds,
@@ -134,6 +136,7 @@ enum Event {
     Retry(u32, StreamId, u32, Cause),
     SequenceAck(u32),
     FanOut(usize, usize, u64, Identity),
+    Late(usize, Identity),
     Facts(usize),
 }
 
@@ -379,6 +382,7 @@ impl Model {
             Event::Retry(slot, stream, seq, cause) => self.retry(slot, stream, seq, cause),
             Event::SequenceAck(slot) => self.sequence_ack(slot),
             Event::FanOut(from, node, sent, identity) => self.fan_out(from, node, sent, identity),
+            Event::Late(session, identity) => self.late(session, identity),
             Event::Facts(source) => {
                 let due = 5 * SEC * (self.bytes.len() as u64 + 1);
                 if (due..self.end).contains(&self.now) {
@@ -921,12 +925,26 @@ impl Model {
             self.sessions[session].held = Some(identity);
             return;
         }
+        // Long enough for its publisher to come back over a new transport, and again.
+        if self.lie(Fault::Delay, 0.02) {
+            let wait = self.rng.random_range(50 * MS..1500 * MS);
+            return self.after(wait, Event::Late(session, identity));
+        }
         self.number(session, identity);
         if self.lie(Fault::Double, 0.005) {
             self.number(session, identity);
         }
         if let Some(held) = self.sessions[session].held.take() {
             self.number(session, held);
+        }
+    }
+
+    /// What was held back goes out, if its receiver is still a member.
+    fn late(&mut self, session: usize, identity: Identity) {
+        self.expire(session);
+        let to = &self.sessions[session];
+        if !to.dead && !to.frozen && to.groups.contains_key(&identity.group) {
+            self.number(session, identity);
         }
     }
 

@@ -2,6 +2,7 @@
 //! scan over sets, no windows trick, no increments, nothing shared with the verifier but
 //! the names of the verdicts. Slow, and so simple that one can see that it is right.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hubstorm::base::{GroupId, Slot};
@@ -242,16 +243,16 @@ impl Oracle<'_> {
         let mut first: BTreeMap<u32, usize> = BTreeMap::new();
         for (at, copy) in arrived.iter().enumerate() {
             let seq = copy.frame.identity.seq;
-            if first.contains_key(&seq) {
+            if let Entry::Vacant(place) = first.entry(seq) {
+                place.insert(at);
+                self.order(&arrived[..at], &copy.frame);
+                self.reached.insert((stream, seq));
+            } else {
                 let copies: Vec<_> = arrived[..at]
                     .iter()
                     .filter(|c| c.frame.identity.seq == seq)
                     .collect();
                 self.duplicate(stream, windows, &messages[seq as usize - 1], copy, &copies);
-            } else {
-                self.order(&arrived[..at], &copy.frame, &first);
-                first.insert(seq, at);
-                self.reached.insert((stream, seq));
             }
         }
         for (at, message) in messages.iter().enumerate() {
@@ -265,32 +266,19 @@ impl Oracle<'_> {
         }
     }
 
-    /// O1: against the latest transmission among the earlier deliveries of later messages.
-    fn order(&mut self, before: &[Arrived], frame: &Frame, first: &BTreeMap<u32, usize>) {
+    /// O1: against everything that came before it on the receiver's connection.
+    fn order(&mut self, before: &[Arrived], frame: &Frame) {
         let me = frame.identity;
-        let overtaking = before
-            .iter()
-            .enumerate()
-            .filter(|(at, x)| first.get(&x.frame.identity.seq) == Some(at))
-            .map(|(_, x)| x.frame)
-            .filter(|x| x.identity.seq > me.seq)
-            .max_by_key(|x| {
-                (
-                    x.epoch,
-                    x.identity.epoch,
-                    x.identity.transport,
-                    x.identity.tx,
-                )
-            });
-        if let Some(x) = overtaking
-            && x.epoch == frame.epoch
-        {
-            let same = (x.identity.epoch, x.identity.transport) == (me.epoch, me.transport);
-            if same && x.identity.tx > me.tx {
-                self.verdict.violations.add(Violation::Reordered, 1);
-            } else {
-                self.verdict.permitted.add(Permitted::ReorderedByRetry, 1);
-            }
+        let overtaking = || {
+            let here = before.iter().map(|x| x.frame);
+            here.filter(|x| x.epoch == frame.epoch && x.identity.seq > me.seq)
+        };
+        let same_lane =
+            |x: &Frame| (x.identity.epoch, x.identity.transport) == (me.epoch, me.transport);
+        if overtaking().any(|x| same_lane(&x) && x.identity.tx > me.tx) {
+            self.verdict.violations.add(Violation::Reordered, 1);
+        } else if overtaking().next().is_some() {
+            self.verdict.permitted.add(Permitted::ReorderedByRetry, 1);
         }
     }
 
