@@ -77,6 +77,9 @@ metrics! {
     READS: COUNTER "hubstorm_generator_reads_total" [] "Reads from sockets that brought something.";
     READ_BYTES: COUNTER "hubstorm_generator_read_bytes_total" [] "Bytes read from sockets.";
     READS_FULL: COUNTER "hubstorm_generator_reads_full_total" [] "Reads that filled the read buffer.";
+    READ_PEAK: GAUGE "hubstorm_generator_read_peak_bytes" [] "The most that one read from a socket brought.";
+    WRITES_HELD: COUNTER "hubstorm_generator_writes_held_total" [] "Turns of a client that ended at its bound of unsent bytes: the hub reads too slowly.";
+    UNSENT_PEAK: GAUGE "hubstorm_generator_unsent_peak_bytes" [] "The most bytes that waited to be written to one socket.";
     LOOP_LAG: HISTOGRAM "hubstorm_loop_lag_seconds" [] "How much later than asked a short sleep on an arbiter ended.";
     LATENCIES_CLIPPED: COUNTER "hubstorm_latencies_clipped_total" [] "Latencies over one hour, recorded as one hour.";
     EVENTS_DROPPED: COUNTER "hubstorm_events_dropped_total" [] "Lines that did not fit into events.jsonl.";

@@ -148,6 +148,52 @@ fn a_number_counted_is_the_number_shown() {
     }
 }
 
+/// A generator at its limit must be seen while the run lasts, not in the report alone: each
+/// signal of it has a series, and the series its own number.
+#[test]
+fn every_signal_of_the_generators_health_has_its_own_series() {
+    let mut state = state();
+    let ms = |micros| {
+        let mut lag = crate::metrics::latency::histogram();
+        lag.record(micros).unwrap();
+        Some(lag)
+    };
+    state.process.busiest_cores = 0.97;
+    state.process.cpu_cores = 1.5;
+    state.process.rss_bytes = 1 << 20;
+    state.process.fds = 17;
+    state.process.tcp_retransmits = 3;
+    state.threads[0].cpu_s = 2.5;
+    state.snapshot.schedule_lag = ms(2_000);
+    state.snapshot.loop_lag = ms(4_000);
+    state.snapshot.reads.full = 5;
+    state.snapshot.reads.peak_bytes = 65_536;
+    state.snapshot.writes_held = 7;
+    state.snapshot.unsent_peak_bytes = 262_144;
+    let page = render(&state.shared()).unwrap();
+    let samples = samples(&page);
+    for (series, value) in [
+        ("hubstorm_generator_busiest_thread_cores", 0.97),
+        ("hubstorm_generator_cpu_cores", 1.5),
+        (
+            "hubstorm_generator_thread_cpu_seconds_total{thread=\"hubstorm\"}",
+            2.5,
+        ),
+        ("hubstorm_schedule_lag_seconds_sum", 0.002),
+        ("hubstorm_loop_lag_seconds_sum", 0.004),
+        ("hubstorm_generator_reads_full_total", 5.0),
+        ("hubstorm_generator_read_peak_bytes", 65_536.0),
+        ("hubstorm_generator_writes_held_total", 7.0),
+        ("hubstorm_generator_unsent_peak_bytes", 262_144.0),
+        ("process_resident_memory_bytes", 1_048_576.0),
+        ("process_open_fds", 17.0),
+        ("hubstorm_generator_tcp_retransmits_total", 3.0),
+    ] {
+        let found = samples.get(series).copied().unwrap_or(f64::NAN);
+        assert!((found - value).abs() <= value * 1e-2, "{series}: {found}");
+    }
+}
+
 /// Whether two series have the same name and labels, whatever their order.
 fn same_series(one: &str, other: &str) -> bool {
     let parts = |series: &str| -> BTreeSet<String> {
