@@ -303,10 +303,11 @@ impl Outbox {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        let recorders = self.publishers.len() * size_of::<PublishRecord>();
+        let traces = self.publishers.values();
+        let recorders: u64 = traces.map(|trace| trace.publishes.bytes()).sum();
         let open: usize = self.streams.iter().map(|s| s.open.capacity()).sum();
         let streams = self.streams.len() * size_of::<OutStream>() + open * size_of::<Open>();
-        (streams + recorders * super::recorder::PUBLISHES_KEPT) as u64
+        streams as u64 + recorders
     }
 
     /// What is recorded of the transmissions of one message.
