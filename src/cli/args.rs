@@ -319,6 +319,9 @@ pub struct BenchArgs {
     /// Where the hub of --part listens
     #[arg(long, hide = true, requires = "part")]
     pub hub: Option<String>,
+    /// The load of --part, as JSON
+    #[arg(long, hide = true, requires = "part")]
+    pub load: Option<String>,
 }
 
 /// One part of `bench-self`, in a process of its own.
@@ -339,11 +342,11 @@ pub enum BenchPart {
 pub enum BenchFigure {
     /// CPU time per delivery at 1,000, 9,000 and 18,000 clients (2 min)
     Cpu,
-    /// Memory per client, plain and with TLS (1 min)
+    /// Memory per client, plain and with TLS (2 min a round)
     Memory,
     /// What one arbiter takes in, messages/s (10 s)
     Flood,
-    /// The highest rate that arrives, for the raw loop too (3 min)
+    /// The highest rate that arrives, for the raw loop too, and what ended it (3 min)
     Knee,
     /// 70,000 deliveries/s with the hub in the same process (20 s)
     Embedded,

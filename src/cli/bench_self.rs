@@ -7,6 +7,8 @@
 
 mod figures;
 mod flood;
+mod knee;
+mod memory;
 mod process;
 mod raw;
 mod whole;
@@ -30,13 +32,20 @@ const MEMORY_SHARE: f64 = 0.8;
 const EMBEDDED: &str = "embedded";
 
 /// The load of the measurement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 struct Size {
     clients: u64,
     group: u64,
     /// Deliveries per second of all clients together.
     rate: u64,
     seconds: u64,
+    /// How long everybody is joined and nothing is sent, before the load and after it, s.
+    /// The raw loop has no such time.
+    calm: u64,
+    /// How long a client waits with the receipt of a message, ms; left out: as long as it
+    /// does anyway. The raw loop knows only that.
+    #[serde(default)]
+    receipt_ms: Option<u64>,
 }
 
 impl Size {
@@ -55,28 +64,46 @@ impl Size {
 struct Measured {
     cpu_s: f64,
     deliveries: u64,
-    /// Resident when everybody had joined, above what the empty process had; and what the
-    /// verifier says it held of it.
+    /// Of wall-clock time that the window lasted, s.
+    window_s: f64,
+    /// Resident before the first connection.
+    empty_bytes: u64,
+    /// Resident when everybody had joined, above what the empty process had, and what the
+    /// verifier says it held of it. Of one moment only where nothing is sent before it.
     joined_bytes: u64,
     joined_verifier_bytes: u64,
-    /// The same at the end of the window.
+    /// The same at the end of the window, or of the calm after it.
     loaded_bytes: u64,
     loaded_verifier_bytes: u64,
+    /// Cores used in the calm before the load, and CPU time from the start to its end, s.
+    idle_cores: f64,
+    joined_cpu_s: f64,
     /// From the start to the last join, s.
     connect_s: f64,
     /// The part of the deliveries that the window should have seen.
     arrived: f64,
+    /// What was sent and had not come at the end of the window, in seconds of the rate.
+    behind_s: f64,
     /// Percentiles of delivery latency, s; not measured by the raw loop.
     p50_s: Option<f64>,
     p99_s: Option<f64>,
-    /// How the run was judged; the raw loop judges nothing.
+    /// How the run was judged, and which of its own signals said that it was the bottleneck;
+    /// the raw loop judges nothing.
     verdict: Option<String>,
+    own_fault: Option<String>,
+    /// The most cores that the hub's process used in a second, where it is another.
+    hub_cores: Option<f64>,
 }
 
 impl Measured {
     /// CPU seconds per million deliveries.
     fn per_million(&self) -> f64 {
         self.cpu_s * 1e6 / self.deliveries.max(1) as f64
+    }
+
+    /// Cores that the process used in the window.
+    fn cores(&self) -> f64 {
+        self.cpu_s / self.window_s.max(f64::MIN_POSITIVE)
     }
 }
 
@@ -86,9 +113,11 @@ pub(super) fn bench_self(args: &BenchArgs) -> u8 {
         group: args.group.min(args.clients),
         rate: args.deliveries,
         seconds: args.seconds,
+        calm: 0,
+        receipt_ms: None,
     };
     let done = match (args.part, &args.hub, args.only) {
-        (Some(part), Some(hub), _) => part_of(part, hub, size),
+        (Some(part), Some(hub), _) => part_of(part, hub, args.load.as_deref(), size),
         (_, _, Some(figure)) => one(figure, args, size),
         _ => compare(args, size),
     };
@@ -104,9 +133,9 @@ pub(super) fn bench_self(args: &BenchArgs) -> u8 {
 fn one(figure: BenchFigure, args: &BenchArgs, size: Size) -> Result<()> {
     match figure {
         BenchFigure::Cpu => figures::cpu(args, size),
-        BenchFigure::Memory => figures::memory(),
+        BenchFigure::Memory => memory::memory(args),
         BenchFigure::Flood => figures::flood(args, size),
-        BenchFigure::Knee => figures::knee(args, size),
+        BenchFigure::Knee => knee::knee(args, size),
         BenchFigure::Embedded => figures::embedded(size),
         BenchFigure::Connect => figures::connect(size),
         BenchFigure::Echo => figures::echo(size),
@@ -115,13 +144,27 @@ fn one(figure: BenchFigure, args: &BenchArgs, size: Size) -> Result<()> {
 
 /// CPU seconds and resident bytes of this process so far.
 fn usage() -> Result<(f64, u64)> {
-    let stat = procfs::process::Process::myself()?.stat()?;
-    let cpu = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
-    Ok((cpu, stat.rss * procfs::page_size()))
+    let process = procfs::process::Process::myself()?;
+    let rss_kib = process.status()?.vmrss.unwrap_or(0);
+    Ok((cpu_of(&process)?, rss_kib * 1024))
+}
+
+/// CPU seconds of a process so far.
+fn cpu_of(process: &procfs::process::Process) -> Result<f64> {
+    let stat = process.stat()?;
+    Ok((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
+}
+
+/// The middle one of some numbers, and the least and the greatest.
+fn spread(mut of: Vec<f64>) -> (f64, f64, f64) {
+    of.sort_by(f64::total_cmp);
+    let at = |n: usize| of.get(n).copied().unwrap_or(f64::NAN);
+    (at(of.len() / 2), at(0), at(of.len().saturating_sub(1)))
 }
 
 /// Runs one part in this process and prints what it measured as one line of JSON.
-fn part_of(part: BenchPart, hub: &str, size: Size) -> Result<()> {
+fn part_of(part: BenchPart, hub: &str, load: Option<&str>, size: Size) -> Result<()> {
+    let size = load.map_or(Ok(size), serde_json::from_str)?;
     let local = |work| -> Result<Measured> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

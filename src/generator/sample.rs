@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use procfs::WithCurrentSystemInfo;
 use procfs::process::{LimitValue, Process};
 use procfs::{CurrentSI, ProcError};
 
@@ -137,8 +136,10 @@ impl Sampler {
     pub fn sample(&mut self, now: Time) -> Result<Sample, ProcError> {
         let stat = self.process.stat()?;
         let cpu_s = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
-        let rss_bytes = stat.rss_bytes().get();
-        let peak_kib = self.process.status()?.vmhwm.unwrap_or(0);
+        // `stat` has what each core has not yet added up in it: hundreds of KiB either way.
+        let status = self.process.status()?;
+        let rss_bytes = status.vmrss.unwrap_or(0) * 1024;
+        let peak_kib = status.vmhwm.unwrap_or(0);
         let fds = self.process.fd_count()? as u64;
         self.fds_peak = self.fds_peak.max(fds);
         let seconds = self.last.map(|last| now.since(last.at).as_secs_f64());

@@ -6,19 +6,7 @@ use super::process::{Against, part};
 use super::{Measured, Size};
 use crate::cli::args::{BenchArgs, BenchPart};
 
-/// A run is over its limit when less than this share of the deliveries arrives in time,
-/// or the 99th percentile of latency is above [`KNEE_P99_S`].
-const KNEE_ARRIVED: f64 = 0.99;
-const KNEE_P99_S: f64 = 1.0;
-/// The first rate of the search, deliveries/s, and how much each next one is above it.
-const KNEE_FROM: f64 = 40_000.0;
-const KNEE_STEP: f64 = 1.25;
-/// The search ends here, deliveries/s.
-const KNEE_MAX: f64 = 400_000.0;
-/// How long one rate is held, s.
-const KNEE_SECONDS: u64 = 3;
-
-fn kib(bytes: f64) -> f64 {
+pub(super) fn kib(bytes: f64) -> f64 {
     bytes / 1024.0
 }
 
@@ -71,48 +59,6 @@ pub(super) fn cpu(args: &BenchArgs, size: Size) -> Result<()> {
     Ok(())
 }
 
-/// Memory of one client: the difference between so many and twice as many, so that what a
-/// process has anyway is in neither.
-pub(super) fn memory() -> Result<()> {
-    for (name, against) in [("plain", Against::Hub), ("TLS", Against::Tls)] {
-        let size = |clients| Size {
-            clients,
-            group: 10,
-            rate: clients,
-            seconds: 3,
-        };
-        let (few, many) = (size(5_000), size(10_000));
-        let one = part(BenchPart::Whole, against, few)?;
-        let two = part(BenchPart::Whole, against, many)?;
-        let each = |of: fn(&Measured) -> (u64, u64)| {
-            let ((rss, verifier), (rss_two, verifier_two)) = (of(&one), of(&two));
-            let more = (many.clients - few.clients) as f64;
-            let rss = (rss_two as f64 - rss as f64) / more;
-            let verifier = (verifier_two as f64 - verifier as f64) / more;
-            format!(
-                "{:.2} KiB, of which the verifier {:.2}: {:.2} without it",
-                kib(rss),
-                kib(verifier),
-                kib(rss - verifier)
-            )
-        };
-        println!("{name}, a client from the 5,001st to the 10,000th");
-        println!(
-            "  joined         {}",
-            each(|m| (m.joined_bytes, m.joined_verifier_bytes))
-        );
-        println!(
-            "  after traffic  {}",
-            each(|m| (m.loaded_bytes, m.loaded_verifier_bytes))
-        );
-        println!(
-            "  all of 5,000   {:.2} KiB a client with what the process has anyway",
-            kib(one.joined_bytes as f64) / few.clients as f64
-        );
-    }
-    Ok(())
-}
-
 /// Messages a second that one arbiter takes in.
 pub(super) fn flood(args: &BenchArgs, size: Size) -> Result<()> {
     for _ in 0..args.rounds.max(3) {
@@ -131,53 +77,6 @@ pub(super) fn flood(args: &BenchArgs, size: Size) -> Result<()> {
         println!("ratio  {:6.2}", flood.cpu_s / raw.cpu_s);
     }
     Ok(())
-}
-
-/// The highest rate that arrives, for the raw loop and for the load generator.
-pub(super) fn knee(args: &BenchArgs, size: Size) -> Result<()> {
-    let raw = match args.no_raw {
-        true => None,
-        false => Some(highest("raw", BenchPart::Raw, size)),
-    };
-    let whole = highest("whole", BenchPart::Whole, size);
-    if let Some(raw) = raw.filter(|raw| *raw > 0.0) {
-        println!("ratio  {:6.2}", whole / raw);
-    }
-    Ok(())
-}
-
-fn highest(name: &str, which: BenchPart, size: Size) -> f64 {
-    let (mut rate, mut best) = (KNEE_FROM, 0.0_f64);
-    while rate <= KNEE_MAX {
-        let size = Size {
-            rate: rate as u64,
-            seconds: KNEE_SECONDS,
-            ..size
-        };
-        // A part that fails did not carry the rate.
-        let Ok(measured) = part(which, Against::Hub, size) else {
-            println!("{name:5}  {rate:.0} deliveries/s: failed");
-            break;
-        };
-        let carried = measured.arrived >= KNEE_ARRIVED
-            && measured.p99_s.is_none_or(|p99_s| p99_s <= KNEE_P99_S);
-        println!(
-            "{name:5}  {rate:.0} deliveries/s: {:.1} % arrived{}, {:.2} s CPU per million",
-            measured.arrived * 100.0,
-            measured.p99_s.map_or(String::new(), |p99_s| format!(
-                ", p99 {:.0} ms",
-                p99_s * 1e3
-            )),
-            measured.per_million()
-        );
-        if !carried {
-            break;
-        }
-        best = rate;
-        rate *= KNEE_STEP;
-    }
-    println!("{name:5}  carries {best:.0} deliveries/s");
-    best
 }
 
 /// A high rate with the hub in the same process.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use super::{EMBEDDED, MARGIN, Measured, Size, usage};
+use crate::report::{Results, TimelinePoint};
 use crate::run::{self, Options};
 use crate::scenario::{self, Overrides};
 use crate::transport::TlsOptions;
@@ -33,11 +34,17 @@ fn scenario(size: Size) -> String {
     format!(
         "hubstorm: 1\nname: client-bench\nseed: 1\nduration: {}s\ndrain: 10s\npools:\n  \
          members:\n    clients: {}\n    groups: {{count: {}, join: 1}}\n    publish:\n      \
-         rate: {}/h\n      payload: {{type: text, size: 128B}}\n",
-        size.seconds + 2 * MARGIN.as_secs(),
+         rate: {}/h\n      start: {}s\n      stop: {}s\n      \
+         payload: {{type: text, size: 128B}}\n{}",
+        size.seconds + 2 * (MARGIN.as_secs() + size.calm),
         size.clients,
         size.groups(),
         (3.6e9 / every_us).round() as u64,
+        size.calm,
+        size.seconds + 2 * MARGIN.as_secs() + size.calm,
+        size.receipt_ms.map_or(String::new(), |receipt_ms| format!(
+            "    client: {{sequence_ack: {{interval: {receipt_ms}ms, every: never}}}}\n"
+        )),
     )
 }
 
@@ -68,13 +75,18 @@ pub(super) fn whole(hub: &str, size: Size) -> Result<Measured> {
         no_color: true,
         ..Options::default()
     };
-    let (_, rss_empty) = usage()?;
+    let (_, empty_bytes) = usage()?;
     let results = run::run(scenario, &options)?;
+    measured(&results, size, empty_bytes)
+}
+
+fn measured(results: &Results, size: Size, empty_bytes: u64) -> Result<Measured> {
     // Whole points inside the load; they may be late on a busy machine.
     let points = &results.timeline;
     let start = results.generator.joined_s;
-    let from = start + MARGIN.as_secs_f64();
-    let until = start + (size.seconds + 2 * MARGIN.as_secs()) as f64;
+    let traffic = start + size.calm as f64;
+    let from = traffic + MARGIN.as_secs_f64();
+    let until = traffic + (size.seconds + 2 * MARGIN.as_secs()) as f64;
     let first = points.iter().position(|point| point.t_s >= from);
     let last = points.iter().rposition(|point| point.t_s <= until);
     let (Some(first), Some(last)) = (first, last) else {
@@ -91,19 +103,50 @@ pub(super) fn whole(hub: &str, size: Size) -> Result<Measured> {
     if counted_s <= 0.0 {
         bail!("the machine is too busy: no counts came within a second");
     }
-    let joined = points.iter().find(|point| point.connected == size.clients);
-    let above = |rss: u64| rss.saturating_sub(rss_empty);
+    let (joined, loaded) = match size.calm {
+        0 => {
+            let all = |point: &&TimelinePoint| point.connected == size.clients;
+            (points.iter().find(all), Some(end))
+        }
+        // The last point of each calm: nothing moves, so that its older counts are true too.
+        calm => {
+            let before = |t_s| points.iter().rfind(move |point| point.t_s <= t_s);
+            (before(traffic), before(until + calm as f64))
+        }
+    };
+    let held = |point: Option<&TimelinePoint>| {
+        let rss = point.map_or(0, |point| point.rss_bytes);
+        let verifier = point.map_or(0, |point| point.verifier_bytes);
+        (rss.saturating_sub(empty_bytes), verifier)
+    };
+    let (joined_bytes, joined_verifier_bytes) = held(joined);
+    let (loaded_bytes, loaded_verifier_bytes) = held(loaded);
+    let window_s = end.t_s - begin.t_s;
+    // The first second of the calm is left out: handshakes end, buffers settle.
+    let settled = points.iter().find(|point| point.t_s >= start + 1.0);
+    let idle_cores = match (settled, joined) {
+        (Some(from), Some(to)) if to.t_s > from.t_s => {
+            (to.cpu_s - from.cpu_s) / (to.t_s - from.t_s)
+        }
+        _ => 0.0,
+    };
     Ok(Measured {
-        cpu_s: (end.cpu_s - begin.cpu_s) * counted_s / (end.t_s - begin.t_s),
+        cpu_s: (end.cpu_s - begin.cpu_s) * counted_s / window_s,
         deliveries,
-        joined_bytes: joined.map_or(0, |point| above(point.rss_bytes)),
-        joined_verifier_bytes: joined.map_or(0, |point| point.verifier_bytes),
-        loaded_bytes: above(end.rss_bytes),
-        loaded_verifier_bytes: end.verifier_bytes,
+        window_s: counted_s,
+        empty_bytes,
+        joined_bytes,
+        joined_verifier_bytes,
+        loaded_bytes,
+        loaded_verifier_bytes,
+        idle_cores,
+        joined_cpu_s: joined.map_or(0.0, |point| point.cpu_s),
         connect_s: results.generator.joined_s,
         arrived: deliveries as f64 / (size.rate as f64 * counted_s),
         p50_s: Some(results.latency.delivery.p50 as f64 / 1e6),
         p99_s: Some(results.latency.delivery.p99 as f64 / 1e6),
         verdict: Some(format!("{:?}", results.verdict).to_lowercase()),
+        own_fault: (results.generator.saturated).then(|| results.generator.why.clone()),
+        ..Measured::default()
     })
 }
