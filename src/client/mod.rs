@@ -24,7 +24,7 @@ pub mod shared;
 
 pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Heal, Inject, Publish};
 pub use directory::Directory;
-pub(crate) use sabotage::STRIKES_AFTER;
 pub use sabotage::Sabotage;
+pub(crate) use sabotage::{Road, STRIKES_AFTER};
 pub use server::Server;
 pub use shared::{Shared, SharedConfig};

@@ -13,11 +13,11 @@ use tokio::time::timeout;
 
 use crate::base::{Clock, Time};
 use crate::chaos::{Injection, Plan};
-use crate::fleet::{Begin, Conclude, Fleet, Report, Settle, ShareFacts, StartLoad, StopLoad};
+use crate::fleet::{Begin, Conclude, Deliver, Fleet, Report, Settle, StartLoad, StopLoad, Told};
 use crate::hub::{Hub, Truth};
 use crate::metrics::Snapshot;
 use crate::scenario::{ChaosKind, Scenario};
-use crate::verify::{self, Progress, ShardOutcome, Verification};
+use crate::verify::{self, ExchangeCounts, Facts, Letter, Progress, ShardOutcome, Verification};
 
 use super::phase::{self, Phase, Standing, Timetable};
 
@@ -27,7 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// A fleet that says nothing for so long is gone.
 const SILENT_AFTER: Duration = Duration::from_secs(10);
-/// How long fleets may take to settle and to conclude.
+/// How long fleets may take to settle, to tell each other the last facts, and to conclude.
+/// (They give the facts up long before, by rounds.)
 const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 /// Notes kept for the report.
 const NOTES_MAX: usize = 100;
@@ -148,6 +149,7 @@ pub struct Fleets {
 }
 
 struct Seen {
+    /// The newest, without its letters.
     report: Option<Report>,
     snapshot: Snapshot,
     at: Time,
@@ -166,6 +168,8 @@ pub struct Coordinator {
     phase: Phase,
     fleets: Vec<FleetHandle>,
     seen: Vec<Seen>,
+    /// Since when every publish has its outcome and the last facts go round.
+    telling: Option<Time>,
     connected_peak: u64,
     load_start: Option<Time>,
     load_end: Option<Time>,
@@ -206,6 +210,7 @@ impl Coordinator {
             },
             fleets: Vec::new(),
             seen: Vec::new(),
+            telling: None,
             connected_peak: 0,
             load_start: None,
             load_end: None,
@@ -246,6 +251,10 @@ impl Coordinator {
 
     fn look(&mut self, ctx: &mut Context<Self>) {
         let now = self.clock.now();
+        if self.telling.is_some_and(|since| self.all_told(since, now)) {
+            self.telling = None;
+            return self.conclude(ctx);
+        }
         self.watch_fleets(now);
         if !self.failures.is_empty() && !matches!(self.phase, Phase::Settling | Phase::Unreachable)
         {
@@ -376,27 +385,53 @@ impl Coordinator {
         );
     }
 
+    /// What is lost here is repeated until it is acknowledged.
+    fn pass_on(&self, letter: Letter<Arc<Facts>>) {
+        let to = self.fleets.get(usize::from(letter.to));
+        if to.is_some_and(|fleet| fleet.addr.try_send(Deliver(letter)).is_err()) {
+            tracing::debug!("a fleet's mailbox is full or gone: its facts come again");
+        }
+    }
+
     // ---- the end ----------------------------------------------------------------------
 
-    /// Settles, exchanges the last facts, judges, and hands the result out.
+    /// Has every publish settled; the last facts go round then.
     fn close(&mut self, ctx: &mut Context<Self>) {
         let fleets = self.fleets.clone();
-        let hub = self.hub.take();
-        let closing = async move {
-            let mut failures = Vec::new();
-            let settled = join_all(
+        let settling = async move {
+            join_all(
                 fleets
                     .iter()
                     .map(|fleet| timeout(CLOSE_WITHIN, fleet.addr.send(Settle))),
             )
-            .await;
-            for (index, facts) in settled.into_iter().enumerate() {
-                match facts {
-                    Ok(Ok(Some(facts))) => share(&fleets, index, &facts),
-                    Ok(Ok(None)) => {}
-                    Ok(Err(_)) | Err(_) => failures.push(format!("fleet {index} did not settle")),
+            .await
+        };
+        ctx.spawn(settling.into_actor(self).map(|settled, coordinator, _| {
+            for (index, settled) in settled.into_iter().enumerate() {
+                if !matches!(settled, Ok(Ok(()))) {
+                    let failure = format!("fleet {index} did not settle");
+                    coordinator.failures.push(failure);
                 }
             }
+            coordinator.telling = Some(coordinator.clock.now());
+        }));
+    }
+
+    /// Whether every fleet has told its last facts to all others, or has given that up: then
+    /// the verifiers miss them and say so.
+    fn all_told(&self, since: Time, now: Time) -> bool {
+        let told = |seen: &Seen| (seen.report.as_ref()).is_some_and(|r| r.told != Told::NotYet);
+        let mut fleets = self.fleets.iter().zip(&self.seen);
+        now - since > CLOSE_WITHIN
+            || fleets.all(|(fleet, seen)| told(seen) || !fleet.addr.connected())
+    }
+
+    /// Judges, and hands the result out.
+    fn conclude(&mut self, ctx: &mut Context<Self>) {
+        let fleets = self.fleets.clone();
+        let hub = self.hub.take();
+        let closing = async move {
+            let mut failures = Vec::new();
             let truth = match &hub {
                 Some(hub) => Some(hub.truth().await),
                 None => None,
@@ -422,6 +457,7 @@ impl Coordinator {
         let closed = closing.into_actor(self).map(
             |(concluded, truth, failures), coordinator, ctx: &mut Context<Self>| {
                 let mut outcomes: Vec<ShardOutcome> = Vec::new();
+                let mut exchange = ExchangeCounts::default();
                 for (index, concluded) in concluded {
                     let concluded = *concluded;
                     coordinator.seen[index].snapshot = concluded.snapshot;
@@ -431,17 +467,23 @@ impl Coordinator {
                             concluded.panicked
                         ));
                     }
+                    exchange.merge(&concluded.exchange);
                     outcomes.push(concluded.outcome);
                 }
                 coordinator.failures.extend(failures);
-                coordinator.finish(outcomes, truth);
+                coordinator.finish(outcomes, exchange, truth);
                 ctx.stop();
             },
         );
         ctx.spawn(closed);
     }
 
-    fn finish(&mut self, outcomes: Vec<ShardOutcome>, truth: Option<Truth>) {
+    fn finish(
+        &mut self,
+        outcomes: Vec<ShardOutcome>,
+        exchange: ExchangeCounts,
+        truth: Option<Truth>,
+    ) {
         let standing = self.standing();
         let mut doubts = Vec::new();
         if standing.ready < standing.planned && standing.ever_connected > 0 {
@@ -456,9 +498,11 @@ impl Coordinator {
             (Some(start), None) => self.clock.now() - start,
             (None, _) => Duration::ZERO,
         };
+        let mut verification = verify::conclude(&self.verify, outcomes);
+        verification.verifier.exchange = exchange;
         let finished = Finished {
             snapshot: self.snapshot(),
-            verification: verify::conclude(&self.verify, outcomes),
+            verification,
             connected_peak: self.connected_peak,
             load,
             truth,
@@ -472,17 +516,6 @@ impl Coordinator {
         if let Some(waiting) = self.finished.take() {
             // Nobody waits any more: the process is on its way out.
             let _ = waiting.send(finished);
-        }
-    }
-}
-
-fn share(fleets: &[FleetHandle], from: usize, facts: &Arc<verify::Facts>) {
-    for (index, fleet) in fleets.iter().enumerate() {
-        if index != from && fleet.addr.try_send(ShareFacts(facts.clone())).is_err() {
-            tracing::error!(
-                fleet = index,
-                "facts not delivered: its verdict will be inconclusive"
-            );
         }
     }
 }
@@ -539,8 +572,8 @@ impl Handler<Report> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, mut report: Report, _: &mut Self::Context) {
-        if let Some(facts) = report.facts.take() {
-            share(&self.fleets, report.fleet, &facts);
+        for letter in std::mem::take(&mut report.letters) {
+            self.pass_on(letter);
         }
         for note in report.notes.drain(..) {
             if self.notes.len() < NOTES_MAX {
@@ -550,6 +583,10 @@ impl Handler<Report> for Coordinator {
         let Some(seen) = self.seen.get_mut(report.fleet) else {
             return;
         };
+        if (seen.report.as_ref()).is_some_and(|newest| newest.number >= report.number) {
+            // Repeated on its way, or overtaken.
+            return;
+        }
         if let Some(snapshot) = report.snapshot.take() {
             seen.snapshot = *snapshot;
         }

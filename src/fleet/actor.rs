@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -21,13 +20,14 @@ use crate::client::{
 };
 use crate::metrics::latency;
 use crate::scenario::ChaosKind;
-use crate::verify::{Facts, Progress, Shard};
+use crate::verify::{Progress, Shard};
 
 use super::agenda::{Agenda, Due, connects};
 use super::alarm::Alarm;
 use super::messages::{
-    Begin, Conclude, Concluded, FleetConfig, Report, Settle, ShareFacts, StartLoad, StopLoad,
+    Begin, Conclude, Concluded, Deliver, FleetConfig, Report, Settle, StartLoad, StopLoad,
 };
+use super::telling::{CLOSING_EVERY, Telling};
 
 /// First dials under way in one arbiter; the rest wait their turn.
 const CONNECTING_MAX: u32 = 200;
@@ -41,9 +41,6 @@ const REPORT_EVERY: Duration = Duration::from_millis(250);
 const SNAPSHOT_EVERY: u32 = 4;
 /// How often the event loop's lag is measured.
 const LAG_EVERY: Duration = Duration::from_millis(10);
-
-/// Which of another fleet's facts a sabotage is done to.
-const STRUCK: u64 = 5;
 
 /// The clients of one arbiter.
 pub struct Fleet {
@@ -60,8 +57,7 @@ pub struct Fleet {
     reports: u32,
     /// What the verifier had seen when it was last asked.
     progress: Progress,
-    /// Facts kept back by a sabotage, to be applied after the next.
-    held: Option<Arc<Facts>>,
+    telling: Telling,
 }
 
 impl Fleet {
@@ -86,7 +82,7 @@ impl Fleet {
             alarm: Alarm::new(),
             reports: 0,
             progress: Progress::default(),
-            held: None,
+            telling: Telling::new(config.index, config.fleets, config.shared.sabotage),
             shared,
             config,
         })
@@ -201,12 +197,16 @@ impl Fleet {
     }
 
     fn report(&mut self, ctx: &mut Context<Self>) {
+        if self.telling.is_closing() {
+            // What is left to report is in the letters.
+            return;
+        }
         let now = self.now();
-        let facts = {
+        {
             let mut shard = self.shared.shard.borrow_mut();
             shard.tick(now);
-            shard.take_facts(now).map(Arc::new)
-        };
+            self.telling.take_new(&mut shard, now);
+        }
         self.reports += 1;
         let whole = self.reports.is_multiple_of(SNAPSHOT_EVERY);
         // Judging what is owed looks at every pair: once a second, but four times in the
@@ -217,9 +217,21 @@ impl Fleet {
         }
         let report = Report {
             snapshot: whole.then(|| Box::new(self.shared.snapshot())),
-            ..self.standing(facts)
+            ..self.standing()
         };
-        if self.config.reports.try_send(report).is_err() {
+        self.send(report, ctx);
+    }
+
+    /// Letters alone, while the last facts are told.
+    fn report_letters(&mut self, ctx: &mut Context<Self>) {
+        let report = self.standing();
+        self.send(report, ctx);
+    }
+
+    fn send(&mut self, mut report: Report, ctx: &mut Context<Self>) {
+        report.letters = self.telling.round();
+        report.told = self.telling.told();
+        if !self.telling.send(report, &self.config.reports) {
             // Nobody is left to work for.
             tracing::error!(
                 fleet = self.config.index,
@@ -231,10 +243,11 @@ impl Fleet {
         }
     }
 
-    fn standing(&self, facts: Option<Arc<Facts>>) -> Report {
+    fn standing(&self) -> Report {
         let stats = self.shared.stats.borrow();
         Report {
             fleet: self.config.index,
+            number: 0,
             ready: self.shared.ready.get(),
             ever_connected: self.shared.ever_connected.get(),
             departed: self.shared.departed.get(),
@@ -246,7 +259,8 @@ impl Fleet {
             outstanding: stats.pools.iter().map(|pool| pool.outstanding).sum(),
             panicked: self.shared.panicked.get(),
             progress: self.progress.clone(),
-            facts,
+            letters: Vec::new(),
+            told: self.telling.told(),
             snapshot: None,
             notes: self.shared.notes.borrow_mut().take(),
         }
@@ -334,29 +348,17 @@ impl Handler<StopLoad> for Fleet {
     }
 }
 
-impl Handler<ShareFacts> for Fleet {
+impl Handler<Deliver> for Fleet {
     type Result = ();
 
-    fn handle(&mut self, ShareFacts(facts): ShareFacts, _: &mut Self::Context) {
+    fn handle(&mut self, Deliver(letter): Deliver, _: &mut Self::Context) {
         let mut shard = self.shared.shard.borrow_mut();
-        match self.shared.sabotage {
-            Some(Sabotage::RepeatFacts) => shard.apply_facts(&facts),
-            Some(Sabotage::LoseFacts) if facts.serial == STRUCK => return,
-            Some(Sabotage::SwapFacts) if facts.serial == STRUCK => {
-                self.held = Some(facts);
-                return;
-            }
-            _ => {}
-        }
-        shard.apply_facts(&facts);
-        if let Some(held) = self.held.take() {
-            shard.apply_facts(&held);
-        }
+        self.telling.hear(letter, &mut shard);
     }
 }
 
 impl Handler<Settle> for Fleet {
-    type Result = ResponseActFuture<Self, Option<Arc<Facts>>>;
+    type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: Settle, _: &mut Self::Context) -> Self::Result {
         self.stop_load();
@@ -373,14 +375,13 @@ impl Handler<Settle> for Fleet {
                 let _ = abandoned.await;
             }
         };
-        Box::pin(settled.into_actor(self).map(|(), fleet, _| {
+        Box::pin(settled.into_actor(self).map(|(), fleet, ctx| {
             let now = fleet.now();
             fleet
-                .shared
-                .shard
-                .borrow_mut()
-                .take_facts(now)
-                .map(Arc::new)
+                .telling
+                .take_last(&mut fleet.shared.shard.borrow_mut(), now);
+            fleet.report_letters(ctx);
+            ctx.run_interval(CLOSING_EVERY, Self::report_letters);
         }))
     }
 }
@@ -409,6 +410,7 @@ impl Handler<Conclude> for Fleet {
             }
         };
         let panicked = self.shared.panicked.get();
+        let exchange = self.telling.counts();
         Box::pin(
             goodbye
                 .into_actor(self)
@@ -418,6 +420,7 @@ impl Handler<Conclude> for Fleet {
                         outcome,
                         snapshot,
                         panicked,
+                        exchange,
                     })
                 }),
         )

@@ -9,7 +9,7 @@ use crate::base::Time;
 use crate::chaos::Plan;
 use crate::client::SharedConfig;
 use crate::metrics::Snapshot;
-use crate::verify::{self, Facts, Progress, ShardOutcome};
+use crate::verify::{self, ExchangeCounts, Facts, Letter, Progress, ShardOutcome};
 
 /// What a fleet needs to know. `Send`: made by the coordinator's thread.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct FleetConfig {
     pub shared: SharedConfig,
     /// Which fleet.
     pub index: usize,
+    /// How many fleets there are.
+    pub fleets: usize,
     /// Its clients.
     pub slots: Range<u32>,
     /// The faults of the whole run.
@@ -34,6 +36,8 @@ pub struct FleetConfig {
 pub struct Report {
     /// Which fleet.
     pub fleet: usize,
+    /// 1, 2, 3, ...: an older one that comes after a newer one says nothing any more.
+    pub number: u64,
     /// Clients connected, and members of their groups, for the first time.
     pub ready: u32,
     /// Clients that ever had a connection.
@@ -48,8 +52,10 @@ pub struct Report {
     pub panicked: u32,
     /// What the verifier has seen so far.
     pub progress: Progress,
-    /// What publishers did since the last report, for the other fleets' verifiers.
-    pub facts: Option<Arc<Facts>>,
+    /// What publishers did, for the other fleets' verifiers, and what was heard of theirs.
+    pub letters: Vec<Letter<Arc<Facts>>>,
+    /// Whether every other fleet has the last facts.
+    pub told: Told,
     /// Totals, once a second.
     pub snapshot: Option<Box<Snapshot>>,
     /// Things worth telling.
@@ -71,14 +77,26 @@ pub struct StartLoad(pub Time);
 #[rtype(result = "()")]
 pub struct StopLoad;
 
-/// Publisher facts of another fleet.
+/// Publisher facts of another fleet, and what it has heard of ours.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub struct ShareFacts(pub Arc<Facts>);
+pub struct Deliver(pub Letter<Arc<Facts>>);
 
-/// Publish and break no more, give every publish its outcome, and hand out the last facts.
+/// How far a fleet is with telling its last facts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// They are not taken yet, or not acknowledged by all.
+    NotYet,
+    /// Every other fleet has acknowledged everything.
+    All,
+    /// Some fleet has not, in as many rounds as there are.
+    GaveUp,
+}
+
+/// Publish and break no more, give every publish its outcome, and tell the last facts. The
+/// answer comes when they are taken; [`Report::told`] says when all others have them.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Option<Arc<Facts>>")]
+#[rtype(result = "()")]
 pub struct Settle;
 
 /// Judge, say goodbye, and end.
@@ -95,4 +113,6 @@ pub struct Concluded {
     pub snapshot: Snapshot,
     /// Client actors that ended in a panic.
     pub panicked: u32,
+    /// What the exchange of facts had to bear.
+    pub exchange: ExchangeCounts,
 }

@@ -14,7 +14,7 @@ use super::latency::LatencyTable;
 use super::timeline::TimelinePoint;
 use crate::generator::GeneratorFacts;
 use crate::metrics::stats::{ClientCounts, DeliveryCounts, PublishCounts};
-use crate::verify::{Delivery, Incident, Sent, VerifierFacts};
+use crate::verify::{Delivery, ExchangeCounts, Incident, Sent, VerifierFacts};
 
 /// The schema that this version writes and reads.
 pub const SCHEMA: &str = "hubstorm.report/1";
@@ -370,6 +370,9 @@ pub struct Verifier {
     pub bytes: u64,
     /// Properties that had no opportunity to fail.
     pub not_exercised: Vec<String>,
+    /// What the exchange of facts between threads had to bear (beside the contract).
+    #[serde(default)]
+    pub exchange: ExchangeCounts,
     /// `ok`, or what did not balance.
     pub self_check: String,
 }
@@ -383,6 +386,7 @@ impl From<&VerifierFacts> for Verifier {
             pairs: facts.pairs,
             bytes: facts.bytes,
             not_exercised: facts.not_exercised.iter().map(|&p| p.into()).collect(),
+            exchange: facts.exchange,
             self_check: facts.self_check.clone(),
         }
     }

@@ -105,6 +105,7 @@ async fn start_fleets(
         let config = FleetConfig {
             shared: shared.clone(),
             index,
+            fleets: arbiters as usize,
             slots,
             plan: plan.clone(),
             verify: verify.clone(),

@@ -7,8 +7,9 @@ use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 
 use super::judge::{Judgement, judge};
-use super::own::own;
+use super::own::{self, Comes, own};
 use super::rows::{Row, churned, rows};
+use crate::client::Sabotage;
 use crate::hub::FaultKind;
 use crate::report::results::Results;
 use crate::run;
@@ -135,9 +136,21 @@ fn choose(rows: Vec<Row>, only: &[String]) -> Result<Vec<Row>, Error> {
 
 fn attempt(row: &Row, options: &Options) -> Judgement {
     let dir = options.out.join(row.title());
-    match results(row, options, &dir) {
-        Ok(results) => {
-            let judgement = judge(row, &results);
+    let sabotage = row.own.map(|own| own.sabotage);
+    let without = match row.own {
+        Some(own) if own.comes == Comes::Nothing => {
+            Some(results(row, None, options, &dir.join("without")))
+        }
+        _ => None,
+    };
+    let both = results(row, sabotage, options, &dir)
+        .and_then(|results| Ok((results, without.transpose()?)));
+    match both {
+        Ok((results, without)) => {
+            let judgement = match row.own {
+                Some(own) => own::judge(own, &results, without.as_ref()),
+                None => judge(row, &results),
+            };
             if judgement.wrong.is_empty() {
                 // What stays behind is only in the way.
                 let _ = std::fs::remove_dir_all(&dir);
@@ -153,7 +166,12 @@ fn attempt(row: &Row, options: &Options) -> Judgement {
     }
 }
 
-fn results(row: &Row, options: &Options, dir: &Path) -> Result<Results, String> {
+fn results(
+    row: &Row,
+    sabotage: Option<Sabotage>,
+    options: &Options,
+    dir: &Path,
+) -> Result<Results, String> {
     let overrides = Overrides {
         seed: Some(options.seed.to_string()),
         set: options.set.clone(),
@@ -177,7 +195,6 @@ fn results(row: &Row, options: &Options, dir: &Path) -> Result<Results, String> 
         no_summary: true,
         ..run::Options::default()
     };
-    let sabotage = row.own.map(|own| own.sabotage);
     run::run_with(scenario, &options, sabotage).map_err(|error| error.to_string())
 }
 

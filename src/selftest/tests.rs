@@ -62,7 +62,7 @@ fn what_the_harness_does_wrong_itself_never_passes() {
     let mut out = Vec::new();
     let right = selftest(&options, &mut out).unwrap();
     let table = String::from_utf8(out).unwrap();
-    assert!(right && table.contains("7 of 7 rows right"), "{table}");
+    assert!(right && table.contains("8 of 8 rows right"), "{table}");
 }
 
 /// Without the sabotage the rows of our own side must all be wrong but the one that asks
@@ -73,12 +73,36 @@ fn a_row_of_our_own_side_is_wrong_when_nothing_was_noticed() {
     unnoticed.verifier.self_check = "ok".into();
     unnoticed.exit_code = 0;
     unnoticed.delivery.unverified = 0;
+    unnoticed.verifier.exchange.repeated = 1;
     for row in super::own::own() {
         let own = row.own.unwrap();
-        if own.comes != super::own::Comes::Nothing {
-            assert!(!judge(&row, &unnoticed).wrong.is_empty(), "{}", row.name);
+        let judged = |without| super::own::judge(own, &unnoticed, without).wrong;
+        match own.comes {
+            super::own::Comes::Nothing => assert_eq!(judged(Some(&unnoticed)), [""; 0]),
+            _ => assert!(!judged(None).is_empty(), "{}", row.name),
         }
     }
+}
+
+/// One message more or less than without it is a change, wherever it is counted.
+#[test]
+fn a_control_message_that_changes_one_counter_fails_its_row() {
+    let without = results();
+    let nothing = |row: &super::rows::Row| row.own.unwrap().comes == super::own::Comes::Nothing;
+    let row = super::own::own().into_iter().find(nothing).unwrap();
+    let wrong = |change: &dyn Fn(&mut Results)| {
+        let mut results = results();
+        results.verifier.exchange.again = 1;
+        change(&mut results);
+        super::own::judge(row.own.unwrap(), &results, Some(&without)).wrong
+    };
+    assert!(wrong(&|r| r.publish.counts.retries += 1)[0].starts_with("/publish/"));
+    assert!(wrong(&|r| r.groups[0].delivery.not_owed += 1)[0].starts_with("/groups/0/"));
+    assert!(!wrong(&|r| r.groups.clear()).is_empty());
+    let idle = wrong(&|r| r.verifier.exchange.again = 0);
+    assert!(idle[0].contains("nothing to bear"), "{idle:?}");
+    let none = super::own::judge(row.own.unwrap(), &results(), None).wrong;
+    assert!(none.iter().any(|why| why.contains("no run without it")));
 }
 
 #[test]

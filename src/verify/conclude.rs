@@ -3,6 +3,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::exchange::ExchangeCounts;
 use super::fold::intersect;
 use super::incident::{INCIDENTS_PER_KIND, Kept, Subject, rule};
 use super::judge::Bucket;
@@ -110,6 +111,8 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
             pairs: outcomes.iter().map(|o| o.pairs).sum(),
             bytes: outcomes.iter().map(|o| o.bytes).sum(),
             not_exercised,
+            // The shards do not drive it; whoever does adds what it bore.
+            exchange: ExchangeCounts::default(),
             self_check,
         },
         incidents: incidents(plan, outcomes, &lies, &stalled, saw_error),

@@ -1,7 +1,8 @@
 //! What publishers tell receivers about their streams, shard to shard.
 //!
 //! Facts are taken every 250 ms and at the end. They are increments, numbered by their
-//! source: each is applied once, in order; a missing one fails the self-check.
+//! source: each is applied once, in order; a missing one fails the self-check. They travel
+//! as batches of an [`Exchange`](super::Exchange), which makes that so on a bad road.
 
 use std::ops::Range;
 

@@ -13,6 +13,7 @@ mod connection;
 mod duplicate;
 mod events;
 mod evidence;
+mod exchange;
 mod facts;
 mod finish;
 mod fold;
@@ -42,6 +43,7 @@ mod stall;
 
 pub use conclude::conclude;
 pub use events::{Answer, ConnectionEnd, FrameVerdict, LossCause, Outcome, Progress};
+pub use exchange::{Exchange, ExchangeCounts, Letter, Party};
 pub use facts::{Causes, Exception, Facts, Fate, StreamFacts};
 pub use kinds::{Permitted, Tally, Unknown, Violation};
 pub use outcome::{

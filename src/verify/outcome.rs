@@ -5,6 +5,7 @@ use std::ops::Range;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
+use super::exchange::ExchangeCounts;
 use super::incident::Kept;
 use super::kinds::{Permitted, Tally, Unknown, Violation};
 use super::ledger::{Exercised, Ledger};
@@ -124,6 +125,8 @@ pub struct VerifierFacts {
     pub bytes: u64,
     /// Properties that had no opportunity to fail.
     pub not_exercised: Vec<&'static str>,
+    /// What the exchange of facts between threads had to bear.
+    pub exchange: ExchangeCounts,
     /// `ok`, or what did not balance.
     pub self_check: String,
 }

@@ -204,6 +204,7 @@ pub(in crate::report) fn verification() -> Verification {
             pairs: 2000,
             bytes: 90_000,
             not_exercised: vec!["D6 echo"],
+            exchange: Default::default(),
             self_check: "ok".into(),
         },
         incidents: Vec::new(),
