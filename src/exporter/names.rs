@@ -67,6 +67,11 @@ metrics! {
     BAD_FRAMES: COUNTER "hubstorm_bad_frames_total" ["pool"] "Frames from the hub that could not be read.";
     UNKNOWN: COUNTER "hubstorm_unknown_total" ["kind"] "Sightings that can be proved neither way, by kind.";
     DELIVERY_PAIRS: GAUGE "hubstorm_delivery_pairs" ["pool", "state"] "The delivery ledger so far by the receiver's pool, in (message, receiver) pairs.";
+    LATE: COUNTER "hubstorm_late_deliveries_total" [] "Deliveries later after their intended time than the limit; measured, not judged.";
+    ORDER_COMPARED: COUNTER "hubstorm_order_pairs_compared_total" ["across"] "Pairs of messages whose order was compared, on samples: across the publishers of a group, across the groups of a publisher.";
+    ORDER_INVERSIONS: COUNTER "hubstorm_order_inversions_total" ["across"] "Of the pairs compared, those in different orders; nobody promises one.";
+    ORDER_NOTES: COUNTER "hubstorm_order_notes_total" ["outcome"] "Deliveries to the witnesses of the samples: noted, or without room.";
+    UNSURE_PUBLISHES: GAUGE "hubstorm_unsure_publishes" ["outcome", "reached"] "Publishes of unknown outcome, or without one asked for, by how many of those they would be owed to they reached; known when the run is over.";
     GENERATOR_SATURATED: GAUGE "hubstorm_generator_saturated" [] "1 while the generator itself is the bottleneck.";
     GENERATOR_CPU_CORES: GAUGE "hubstorm_generator_cpu_cores" [] "Cores used over the last second.";
     GENERATOR_CORES_ALLOWED: GAUGE "hubstorm_generator_allowed_cores" [] "Cores this process may use.";

@@ -18,7 +18,7 @@ use crate::generator::Sample;
 use crate::metrics::{LatencyKind, PoolStats, Snapshot};
 use crate::scenario::{ChaosKind, Scenario};
 use crate::verify::kinds::Kind;
-use crate::verify::{Delivery, Permitted, Tally, Unknown, Violation};
+use crate::verify::{Delivery, Measured, Permitted, Tally, Unknown, Violation};
 
 /// Upper bounds of the histogram buckets, s. Fixed, so that runs and workers can be added.
 pub const BUCKETS_S: [f64; 16] = [
@@ -47,6 +47,8 @@ pub struct ExporterState {
     pub permitted: Tally<Permitted>,
     /// Unprovable sightings so far.
     pub unknown: Tally<Unknown>,
+    /// What is measured and not judged, so far.
+    pub measured: Measured,
     /// The last look at the process.
     pub process: Sample,
     /// What its threads used.
@@ -84,6 +86,7 @@ impl ExporterState {
             violations: Tally::default(),
             permitted: Tally::default(),
             unknown: Tally::default(),
+            measured: Measured::default(),
             process: Sample::default(),
             // The main thread, so that the series is there from the start.
             threads: vec![crate::generator::ThreadUse {
@@ -132,6 +135,7 @@ impl Collector for RunCollector {
             pool_families(&mut page, name, stats);
         }
         verdict_families(&mut page, &state);
+        measured_families(&mut page, &state.measured);
         generator_families(&mut page, &state);
         page.families()
     }
@@ -346,6 +350,47 @@ fn verdict_families(page: &mut Page, state: &ExporterState) {
         ] {
             page.set(names::DELIVERY_PAIRS, &[pool, label], n);
         }
+    }
+}
+
+fn measured_families(page: &mut Page, measured: &Measured) {
+    let Measured {
+        late,
+        pairs_compared,
+        inversions,
+        publisher_pairs_compared,
+        publisher_inversions,
+        windows: _,
+        noted,
+        not_noted,
+        unknown_to_all,
+        unknown_to_some,
+        unknown_to_none,
+        unacked_to_all,
+        unacked_to_some,
+        unacked_to_none,
+        unknown_untold: _,
+    } = *measured;
+    page.set(names::LATE, &[], late);
+    for (metric, label, n) in [
+        (names::ORDER_COMPARED, "publishers", pairs_compared),
+        (names::ORDER_COMPARED, "groups", publisher_pairs_compared),
+        (names::ORDER_INVERSIONS, "publishers", inversions),
+        (names::ORDER_INVERSIONS, "groups", publisher_inversions),
+        (names::ORDER_NOTES, "noted", noted),
+        (names::ORDER_NOTES, "no_room", not_noted),
+    ] {
+        page.set(metric, &[label], n);
+    }
+    for (outcome, reached, n) in [
+        ("unknown", "all", unknown_to_all),
+        ("unknown", "some", unknown_to_some),
+        ("unknown", "none", unknown_to_none),
+        ("unacked", "all", unacked_to_all),
+        ("unacked", "some", unacked_to_some),
+        ("unacked", "none", unacked_to_none),
+    ] {
+        page.set(names::UNSURE_PUBLISHES, &[outcome, reached], n);
     }
 }
 

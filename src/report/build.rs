@@ -79,6 +79,7 @@ impl Results {
             violations: (&verification.violations).into(),
             permitted: (&verification.permitted).into(),
             unknown: (&verification.unknown).into(),
+            measured: verification.measured,
             verifier: (&verification.verifier).into(),
             latency: LatencyTable::of(&total.latency),
             chaos: ChaosKind::ALL

@@ -14,7 +14,7 @@ use super::latency::LatencyTable;
 use super::timeline::TimelinePoint;
 use crate::generator::GeneratorFacts;
 use crate::metrics::stats::{ClientCounts, DeliveryCounts, PublishCounts};
-use crate::verify::{Delivery, ExchangeCounts, Incident, Sent, VerifierFacts};
+use crate::verify::{Delivery, ExchangeCounts, Incident, Measured, Sent, VerifierFacts};
 
 /// The schema that this version writes and reads.
 pub const SCHEMA: &str = "hubstorm.report/1";
@@ -51,6 +51,9 @@ pub struct Results {
     pub permitted: Counts,
     /// Unprovable sightings by kind.
     pub unknown: Counts,
+    /// What nobody promises: measured, not judged (beside the contract).
+    #[serde(default)]
+    pub measured: Measured,
     /// What the verifier says of itself.
     pub verifier: Verifier,
     /// Latencies of all pools together.

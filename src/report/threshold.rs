@@ -12,7 +12,7 @@ use crate::metrics::stats::{ClientCounts, PublishCounts};
 use crate::scenario::model::Unit as BoundUnit;
 use crate::scenario::{ChaosKind, Comparison, Threshold};
 use crate::verify::kinds::Kind;
-use crate::verify::{Permitted, Unknown, Violation};
+use crate::verify::{self, Permitted, Unknown, Violation};
 
 /// The statistics of a latency: its name and, for quantiles, which.
 const LATENCY_STATS: [(&str, Option<f64>); 10] = [
@@ -72,6 +72,7 @@ pub fn metric_names() -> Vec<String> {
     names.extend(fields("clients", &ClientCounts::default()));
     names.extend(fields("publish", &PublishCounts::default()));
     names.push("publish.outstanding".into());
+    names.extend(fields("measured", &verify::Measured::default()));
     tally::<Violation>("violations", &mut names);
     tally::<Permitted>("permitted", &mut names);
     tally::<Unknown>("unknown", &mut names);
@@ -115,6 +116,7 @@ pub fn lookup(results: &Results, metric: &str) -> Option<Measured> {
         }
         "clients" => field(&results.clients, name).map(count_of),
         "publish" => field(&results.publish, name).map(count_of),
+        "measured" => field(&results.measured, name).map(count_of),
         "generator" => {
             let (source, unit, factor) = GENERATOR.iter().find(|(field, ..)| *field == name)?;
             Some(Measured {
@@ -181,11 +183,21 @@ fn latency(table: &LatencyTable, group: &str, name: &str) -> Option<Measured> {
 
 /// What a percentage of this metric is a percentage of; `None` for metrics without a whole.
 /// `delivery.verified >= 100%` speaks of all owed deliveries, or of those owed to a pool;
-/// growth is a share already.
+/// inversions of the pairs compared, late deliveries of those that came; growth is a share
+/// already.
 fn whole(results: &Results, threshold: &Threshold) -> Option<f64> {
     let metric = &threshold.metric;
     if metric == "generator.rss_growth" {
         return Some(1.0);
+    }
+    let measured = match metric.as_str() {
+        "measured.late" => results.delivery.delivered + results.delivery.not_owed,
+        "measured.inversions" => results.measured.pairs_compared,
+        "measured.publisher_inversions" => results.measured.publisher_pairs_compared,
+        _ => 0,
+    };
+    if metric.starts_with("measured.") {
+        return (measured > 0).then_some(measured as f64);
     }
     let owed = match threshold.pool {
         Some(pool) => results.pools.get(pool)?.delivery.expected,

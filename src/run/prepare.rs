@@ -27,9 +27,6 @@ use crate::verify;
 use super::execute::{Job, execute};
 use super::watch::{Shown, Watch, show};
 
-/// A delivery later than this after its intended time is counted as late.
-const LATE_AFTER: Duration = Duration::from_secs(1);
-
 /// A client that acknowledges as seldom as this by its scenario may lose its session for it.
 const ACKS_SLOW: Duration = Duration::from_secs(1);
 
@@ -359,7 +356,7 @@ fn verify_plan(
         mode: scenario.mode,
         memory_budget: scenario.verify_memory / u64::from(arbiters),
         drain: scenario.drain,
-        late_after: LATE_AFTER,
+        late_after: verify::LATE_AFTER,
         exclusive,
         groups: scenario
             .groups

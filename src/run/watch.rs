@@ -118,6 +118,7 @@ impl Watch {
         exported.violations = tick.progress.violations.clone();
         exported.permitted = tick.progress.permitted.clone();
         exported.unknown = tick.progress.unknown.clone();
+        exported.measured = tick.progress.measured;
         if let Some(process) = process {
             exported.process = process;
             exported.threads = self
@@ -220,6 +221,7 @@ impl Watch {
         exported.violations = verification.violations.clone();
         exported.permitted = verification.permitted.clone();
         exported.unknown = verification.unknown.clone();
+        exported.measured = verification.measured;
         drop(exported);
         exporter::render(&self.exporter).ok()
     }

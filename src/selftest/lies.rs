@@ -44,7 +44,8 @@ fn deliveries() -> Vec<World> {
         World::of(F::SwapPublishers, TENTH)
             .publishers(2)
             .because("messages of different publishers have no order (F8)")
-            .sees("/hub_truth/faults/swap_publishers", 1),
+            .sees("/hub_truth/faults/swap_publishers", 1)
+            .sees("/measured/inversions", 1),
         simple(F::Corrupt, V::Corrupted),
         simple(F::CorruptHead, V::Corrupted),
         simple(F::CorruptTail, V::Corrupted),

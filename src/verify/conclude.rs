@@ -11,10 +11,11 @@ use super::kinds::{Kind, Permitted, Tally, Unknown, Violation};
 use super::ledger::{Exercised, Ledger, Property};
 use super::outbox::PublishTotals;
 use super::outcome::{
-    Delivery, GroupBooks, Incident, ShardOutcome, Suspect, Verification, VerifierFacts,
+    Delivery, GroupBooks, Incident, Measured, ShardOutcome, Suspect, Verification, VerifierFacts,
 };
 use super::plan::{Mode, Plan};
 use super::recorder::{PUBLISHES_KEPT, PublishRecord, PublisherTrace};
+use super::unsure;
 use crate::payload::StreamId;
 
 /// More pairs at a membership edge than this share of the owed ones are inconclusive...
@@ -33,6 +34,7 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
     let mut ledger = Ledger::default();
     let mut exercised = Exercised::default();
     let mut totals = PublishTotals::default();
+    let mut measured = Measured::default();
     let mut broken: FxHashSet<(u32, u16, u16)> = FxHashSet::default();
     let mut stalled: FxHashSet<(u32, u16)> = FxHashSet::default();
     let saw_error = outcomes.iter().any(|outcome| outcome.saw_error);
@@ -40,6 +42,7 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
         violations.merge(&outcome.violations);
         permitted.merge(&outcome.permitted);
         unknown.merge(&outcome.unknown);
+        measured.merge(&outcome.measured);
         outcome.ledgers.iter().for_each(|l| ledger.merge(l));
         exercised.merge(&outcome.exercised);
         totals.invoked += outcome.totals.invoked;
@@ -81,6 +84,10 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
     }
     violations.add(Violation::RecoveryBroken, broken.len() as u64);
     violations.add(Violation::Stalled, stalled.len() as u64);
+    unsure::told(
+        outcomes.iter().map(|outcome| &outcome.unsure),
+        &mut measured,
+    );
     let delivery = ledger.delivery(plan.promise);
     let self_check = check(&outcomes);
     let mut inconclusive = Vec::new();
@@ -100,6 +107,7 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
         violations,
         permitted,
         unknown,
+        measured,
         verifier: VerifierFacts {
             mode: match plan.mode {
                 Mode::Counts => Mode::Counts.name(),

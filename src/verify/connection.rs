@@ -20,6 +20,8 @@ pub(super) struct Receiver {
     pub(super) control: Ring<(Time, Control)>,
     /// The harness stopped it before the verification was over.
     pub(super) stopped: bool,
+    /// It is a witness in the present window of the samples.
+    pub(super) observed: bool,
 }
 
 /// The session that a connectionId names.
@@ -95,6 +97,7 @@ impl Receiver {
             frames: Ring::new(FRAMES_KEPT),
             control: Ring::new(CONTROL_KEPT),
             stopped: false,
+            observed: false,
         }
     }
 

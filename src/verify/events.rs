@@ -4,6 +4,7 @@
 //! does, *after* the whole frame was read for what the hub does.
 
 use super::kinds::{Permitted, Tally, Unknown, Violation};
+use super::outcome::Measured;
 use crate::payload::Identity;
 
 /// Who ended a transport.
@@ -82,8 +83,8 @@ pub struct Progress {
     pub missing: u64,
     /// Those of them settled longer than `late_after` (at least 1 s) ago.
     pub overdue: u64,
-    /// Deliveries later than `late_after` after their intended time.
-    pub late: u64,
+    /// What is measured and not judged, so far.
+    pub measured: Measured,
     /// Violations so far; losses only as they become certain.
     pub violations: Tally<Violation>,
     /// Permitted sightings so far.
@@ -102,7 +103,7 @@ impl Progress {
         self.deliveries += other.deliveries;
         self.missing += other.missing;
         self.overdue += other.overdue;
-        self.late += other.late;
+        self.measured.merge(&other.measured);
         self.violations.merge(&other.violations);
         self.permitted.merge(&other.permitted);
         self.unknown.merge(&other.unknown);

@@ -40,6 +40,7 @@ impl Shard {
         for stall in &stalls {
             self.stall_incident(stall, &suspects, now);
         }
+        self.compare_notes();
         self.count_exercised();
         self.outcome(suspects, self_check)
     }
@@ -372,6 +373,8 @@ impl Shard {
             saw_error: self.saw_error,
             permitted,
             unknown,
+            measured: self.measured,
+            unsure: std::mem::take(&mut self.unsure),
             broken: std::mem::take(&mut self.broken),
             overfull: std::mem::take(&mut self.overfull),
             slow_overflows: self.slow_overflows,

@@ -15,7 +15,8 @@ use super::outcome::Suspect;
 use super::pairs::{Epochs, Hole, PairKey};
 use super::plan::Promise;
 use super::shard::Shard;
-use crate::base::Slot;
+use super::unsure::{Range, candidates, mark};
+use crate::base::{GroupId, Slot};
 use crate::payload::StreamId;
 
 /// What judging one pair changes in the tables.
@@ -37,6 +38,8 @@ struct GroupVerdict<'a> {
     forbidden: Vec<(Slot, StreamId, u32)>,
     /// By stream: what no receiver judged so far has.
     unreached: Vec<Vec<(u32, u32)>>,
+    /// By stream: messages without a known outcome, and how far they came.
+    unsure: Vec<Vec<Range>>,
     /// At the end only: what is missing for good.
     suspects: Option<&'a mut Vec<Suspect>>,
 }
@@ -63,6 +66,11 @@ impl Shard {
                 .zip(targets)
                 .map(|(stream, to)| acked_ranges(stream, *to))
                 .collect(),
+            unsure: match group.members.is_empty() {
+                // Others know how far they came.
+                true => Vec::new(),
+                false => candidates(group, targets),
+            },
             suspects,
         };
         let mut pools = vec![Ledger::default(); self.pools.len()];
@@ -78,11 +86,20 @@ impl Shard {
             changes,
             forbidden,
             unreached,
+            unsure,
             ..
         } = verdict;
         self.ledgers[index] = ledger;
         for (mine, more) in self.pools.iter_mut().zip(&pools) {
             mine.merge(more);
+        }
+        for (stream, ranges) in self.groups[index].streams.iter().zip(&unsure) {
+            let id = StreamId {
+                publisher: stream.publisher,
+                // At most 2^24 groups.
+                group: GroupId(index as u32),
+            };
+            self.unsure.add(id, ranges);
         }
         for (slot, stream, seq) in forbidden {
             self.forbidden_incident(slot, stream, seq);
@@ -144,10 +161,14 @@ impl GroupVerdict<'_> {
                 suspects: self.suspects.as_deref_mut(),
                 kept: SmallVec::new(),
                 missing: Vec::new(),
+                unsure: SmallVec::new(),
                 folded: false,
             };
             pair.run(to);
             let (kept, missing, folded) = (pair.kept, pair.missing, pair.folded);
+            for (first, last, bit) in pair.unsure {
+                mark(&mut self.unsure[at], first, last, bit);
+            }
             if !self.unreached[at].is_empty() {
                 self.unreached[at] = intersect(&self.unreached[at], &missing);
             }
@@ -175,6 +196,8 @@ struct PairVerdict<'a, 's> {
     kept: SmallVec<[Hole; 1]>,
     /// What the receiver does not have, of the range judged.
     missing: Vec<(u32, u32)>,
+    /// Messages of unknown outcome that it should have if they were executed: a bit of each.
+    unsure: SmallVec<[(u32, u32, u8); 1]>,
     folded: bool,
 }
 
@@ -260,6 +283,9 @@ impl PairVerdict<'_, '_> {
 
     fn finish(&mut self, piece: Piece) {
         self.ledger.add(piece.bucket, piece.len());
+        if piece.unsure != 0 {
+            self.unsure.push((piece.first, piece.last, piece.unsure));
+        }
         if !piece.bucket.is_open() {
             self.folded |= piece.bucket.is_undelivered();
             if piece.bucket == Bucket::Forbidden && self.forbidden.len() < INCIDENTS_PER_KIND {

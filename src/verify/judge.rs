@@ -9,6 +9,7 @@ use super::marks::Mark;
 use super::membership::{Shown, WindowEnd};
 use super::pairs::Hole;
 use super::plan::Promise;
+use super::unsure::{GOT, MISSED};
 
 /// The verdict on a piece of a pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +62,9 @@ pub(super) struct Piece {
     pub(super) hole: Option<usize>,
     /// (publisher epoch, sent again) where the verdict needed it.
     pub(super) sent: Option<(u16, bool)>,
+    /// Messages of unknown outcome: whether a receiver whom a success would have been owed to
+    /// got or missed them (bits of `unsure`).
+    pub(super) unsure: u8,
 }
 
 impl Piece {
@@ -223,11 +227,9 @@ impl PairView<'_> {
             last,
             bucket,
             window: zone.window(),
-            hole: match run {
-                Run::Hole(hole) => Some(hole),
-                _ => None,
-            },
+            hole: run.hole(),
             sent: None,
+            unsure: 0,
         };
         if zone == Zone::NotMember && matches!(run, Run::Hole(_) | Run::Tail) {
             return sink(piece(from, to, Bucket::NotMember));
@@ -248,7 +250,8 @@ impl PairView<'_> {
                 let epoch = self.stream.epoch_of(at).0;
                 self.judge_ok(run, zone, at, last, Some((epoch, true)), sink);
             } else {
-                sink(piece(at, last, not_ok(run, exception.fate)));
+                let retried = !exception.causes.is_empty();
+                self.judge_not_ok(run, zone, (at, last), exception.fate, retried, sink);
             }
             at = last + 1;
         }
@@ -259,7 +262,50 @@ impl PairView<'_> {
             at = settled + 1;
         }
         if at <= to {
-            sink(piece(at, to, not_ok(run, Fate::Unknown)));
+            self.judge_not_ok(run, zone, (at, to), Fate::Unknown, false, sink);
+        }
+    }
+
+    /// Judges messages that are owed to nobody, and measures how far those came of which
+    /// nobody knows whether they were executed (M3).
+    fn judge_not_ok(
+        &self,
+        run: Run,
+        zone: Zone,
+        (from, to): (u32, u32),
+        fate: Fate,
+        retried: bool,
+        sink: &mut impl FnMut(Piece),
+    ) {
+        let measured = matches!(fate, Fate::Unknown | Fate::FireAndForget);
+        let mut at = from;
+        while at <= to {
+            // The same verdict as if it had been acked may hang on the publisher's connection.
+            let (epoch, last) = match measured {
+                true => self.stream.epoch_of(at),
+                false => (0, to),
+            };
+            let last = last.min(to);
+            let unsure = match run {
+                _ if !measured => 0,
+                Run::Delivered if zone.owes() => GOT,
+                Run::Hole(_) | Run::Tail
+                    if self.missing(run, zone, at, epoch, retried).is_open() =>
+                {
+                    MISSED
+                }
+                _ => 0,
+            };
+            sink(Piece {
+                first: at,
+                last,
+                bucket: not_ok(run, fate),
+                window: zone.window(),
+                hole: run.hole(),
+                sent: None,
+                unsure,
+            });
+            at = last + 1;
         }
     }
 
@@ -273,7 +319,7 @@ impl PairView<'_> {
         sent: Option<(u16, bool)>,
         sink: &mut impl FnMut(Piece),
     ) {
-        let owed = matches!(zone, Zone::Open(_) | Zone::BeforeLeave(_) | Zone::Ended(..));
+        let owed = zone.owes();
         let mut at = from;
         while at <= to {
             let (epoch, last) = match sent {
@@ -303,11 +349,9 @@ impl PairView<'_> {
                 last,
                 bucket,
                 window: zone.window(),
-                hole: match run {
-                    Run::Hole(hole) => Some(hole),
-                    _ => None,
-                },
+                hole: run.hole(),
                 sent: Some((epoch, retried)),
+                unsure: 0,
             });
             at = last + 1;
         }
@@ -365,7 +409,21 @@ impl PairView<'_> {
     }
 }
 
+impl Run {
+    fn hole(self) -> Option<usize> {
+        match self {
+            Run::Hole(hole) => Some(hole),
+            Run::Delivered | Run::Tail | Run::Blind => None,
+        }
+    }
+}
+
 impl Zone {
+    /// An acked message that came was owed.
+    fn owes(self) -> bool {
+        matches!(self, Zone::Open(_) | Zone::BeforeLeave(_) | Zone::Ended(..))
+    }
+
     fn window(self) -> Option<usize> {
         match self {
             Zone::NotMember | Zone::Edge => None,

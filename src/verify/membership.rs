@@ -90,6 +90,8 @@ pub(super) struct Membership {
     folded: Vec<u64>,
     /// Streams beyond the table are not tracked: the memory budget refused its growth.
     pub(super) blind: bool,
+    /// What comes to it is noted for the samples.
+    pub(super) observed: bool,
 }
 
 impl Membership {
@@ -107,6 +109,7 @@ impl Membership {
             shown: Vec::new(),
             folded: Vec::new(),
             blind: false,
+            observed: false,
         }
     }
 

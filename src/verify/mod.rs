@@ -26,6 +26,7 @@ pub mod kinds;
 mod ledger;
 mod marks;
 mod membership;
+mod observer;
 mod order;
 mod outbox;
 pub mod outcome;
@@ -40,6 +41,7 @@ mod settle;
 mod shard;
 mod spoilt;
 mod stall;
+mod unsure;
 
 pub use conclude::conclude;
 pub use events::{Answer, ConnectionEnd, FrameVerdict, LossCause, Outcome, Progress};
@@ -47,7 +49,7 @@ pub use exchange::{Exchange, ExchangeCounts, Letter, Party};
 pub use facts::{Causes, Exception, Facts, Fate, StreamFacts};
 pub use kinds::{Permitted, Tally, Unknown, Violation};
 pub use outcome::{
-    Delivery, GroupBooks, Incident, Sent, ShardOutcome, Verification, VerifierFacts,
+    Delivery, GroupBooks, Incident, Measured, Sent, ShardOutcome, Verification, VerifierFacts,
 };
-pub use plan::{Mode, Plan, Promise, SlotPlan};
+pub use plan::{LATE_AFTER, Mode, Plan, Promise, SlotPlan};
 pub use shard::{HOLES_MAX, Shard};

@@ -11,6 +11,7 @@ use super::kinds::{Permitted, Tally, Unknown, Violation};
 use super::ledger::{Exercised, Ledger};
 use super::outbox::PublishTotals;
 use super::recorder::{PublishRecord, PublisherTrace};
+use super::unsure::Unsure;
 use crate::base::Time;
 use crate::payload::StreamId;
 
@@ -101,6 +102,68 @@ impl Sent {
     }
 }
 
+/// What is measured and not judged: nobody promises it. Source: verification 5, M1 to M4.
+/// Sums only, so that shards add up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Measured {
+    /// Deliveries later after their intended time than the limit (M4).
+    pub late: u64,
+    /// Pairs of messages of different publishers to one group that two witnesses of one
+    /// thread have both received (M1). A sample: see `windows`.
+    pub pairs_compared: u64,
+    /// Those that the two received in different orders.
+    pub inversions: u64,
+    /// Pairs of messages of one publisher's transport to different groups that one witness
+    /// has received (M2). The same sample.
+    pub publisher_pairs_compared: u64,
+    /// Those that came against the order in which they were sent.
+    pub publisher_inversions: u64,
+    /// Seconds in which threads took notes.
+    pub windows: u64,
+    /// Deliveries noted in them.
+    pub noted: u64,
+    /// Deliveries to witnesses for which there was no room.
+    pub not_noted: u64,
+    /// Publishes of unknown outcome that came to all whom a success would have been owed to
+    /// (M3). In none of the three when that is nobody.
+    pub unknown_to_all: u64,
+    /// To some of them only.
+    pub unknown_to_some: u64,
+    /// To none of them.
+    pub unknown_to_none: u64,
+    /// The same of publishes for which no answer was asked.
+    pub unacked_to_all: u64,
+    /// To some.
+    pub unacked_to_some: u64,
+    /// To none.
+    pub unacked_to_none: u64,
+    /// Publishes of both kinds beyond what a thread keeps: (message, thread), in none of the
+    /// above or in one by what other threads know.
+    pub unknown_untold: u64,
+}
+
+impl Measured {
+    /// Adds another part.
+    pub fn merge(&mut self, other: &Measured) {
+        self.late += other.late;
+        self.pairs_compared += other.pairs_compared;
+        self.inversions += other.inversions;
+        self.publisher_pairs_compared += other.publisher_pairs_compared;
+        self.publisher_inversions += other.publisher_inversions;
+        self.windows += other.windows;
+        self.noted += other.noted;
+        self.not_noted += other.not_noted;
+        self.unknown_to_all += other.unknown_to_all;
+        self.unknown_to_some += other.unknown_to_some;
+        self.unknown_to_none += other.unknown_to_none;
+        self.unacked_to_all += other.unacked_to_all;
+        self.unacked_to_some += other.unacked_to_some;
+        self.unacked_to_none += other.unacked_to_none;
+        self.unknown_untold += other.unknown_untold;
+    }
+}
+
 /// The books of one group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GroupBooks {
@@ -171,6 +234,8 @@ pub struct Verification {
     pub permitted: Tally<Permitted>,
     /// Unprovable sightings by kind.
     pub unknown: Tally<Unknown>,
+    /// What is measured and not judged.
+    pub measured: Measured,
     /// What the verifier says of itself.
     pub verifier: VerifierFacts,
     /// The first violations of each kind, bounded.
@@ -225,6 +290,8 @@ pub struct ShardOutcome {
     pub(super) saw_error: bool,
     pub(super) permitted: Tally<Permitted>,
     pub(super) unknown: Tally<Unknown>,
+    pub(super) measured: Measured,
+    pub(super) unsure: Unsure,
     /// Recoveries found broken at once: (slot, epoch, transport).
     pub(super) broken: FxHashSet<(u32, u16, u16)>,
     /// Recoveries of sessions whose queue must have been over the hub's limit.

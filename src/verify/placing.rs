@@ -63,7 +63,11 @@ impl Shard {
         let late_after = self.plan.late_after.as_micros();
         let intended = identity.unwrap_intended(arrival.at.as_micros());
         if u128::from(arrival.at.as_micros().saturating_sub(intended)) > late_after {
-            self.late += 1;
+            self.measured.late += 1;
+        }
+        let membership = &self.members[member as usize];
+        if membership.observed {
+            self.note(membership.slot, identity, arrival);
         }
         true
     }

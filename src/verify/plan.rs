@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::base::{GroupId, Slot};
 use crate::wire::DataType;
 
+/// What runs set for [`Plan::late_after`].
+pub const LATE_AFTER: Duration = Duration::from_secs(1);
+
 /// Whose word a hub is judged by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Promise {

@@ -287,6 +287,7 @@ impl Shard {
                 self.members.push(Membership::new(slot, group));
                 receiver.members.insert(at, (group, member));
                 self.groups[group.index()].members.push(member);
+                self.observe_member(index, member);
                 member
             }
         }

@@ -184,6 +184,8 @@ impl Shard {
             + self.pairs.bytes()
             + self.outbox.bytes()
             + self.pins.bytes()
+            + self.observer.bytes()
+            + self.unsure.bytes()
     }
 
     /// Keeps within the budget: first the recorders shrink, then nothing new is tracked.

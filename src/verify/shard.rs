@@ -20,10 +20,13 @@ use super::judge::Bucket;
 use super::kinds::{Permitted, Tally, Unknown, Violation};
 use super::ledger::{Exercised, FrameCounts, Ledger};
 use super::membership::Membership;
+use super::observer::Observer;
 use super::outbox::Outbox;
+use super::outcome::Measured;
 use super::pairs::Pairs;
 use super::pins::Pins;
 use super::plan::Plan;
+use super::unsure::Unsure;
 use crate::base::{AckId, Slot, Time};
 use crate::payload::{Identity, StreamId};
 
@@ -53,7 +56,11 @@ pub struct Shard {
     pub(super) frames: FrameCounts,
     /// Frames that the sockets' side counted, if it did.
     pub(super) socket_frames: Option<u64>,
-    pub(super) late: u64,
+    /// What nobody promises: late deliveries, and orders on samples.
+    pub(super) measured: Measured,
+    pub(super) observer: Observer,
+    /// How far publishes without a known outcome came.
+    pub(super) unsure: Unsure,
     pub(super) late_acks: u64,
     pub(super) violations: Tally<Violation>,
     /// Pairs executed twice under one ackId; a violation unless errors were answered.
@@ -129,7 +136,9 @@ impl Shard {
             waiting: Vec::new(),
             frames: FrameCounts::default(),
             socket_frames: None,
-            late: 0,
+            measured: Measured::default(),
+            observer: Observer::default(),
+            unsure: Unsure::default(),
             late_acks: 0,
             violations: Tally::default(),
             dedupe_broken: 0,
@@ -301,6 +310,7 @@ impl Shard {
         self.resolve_candidates(false, now);
         self.pin_overdue(now);
         self.fold_old(now);
+        self.observe(now);
         // Counting looks at every receiver and pair: not at each of four ticks a second.
         if self
             .last_count
@@ -333,7 +343,7 @@ impl Shard {
             deliveries: self.frames.first + self.frames.fill,
             missing,
             overdue,
-            late: self.late,
+            measured: self.measured,
             violations,
             permitted,
             unknown,

@@ -3,10 +3,12 @@
 mod histories;
 mod limits;
 mod liveness;
+mod measured;
 mod model;
 mod noise;
 mod oracle;
 mod random;
+mod sampled;
 mod servers;
 mod speed;
 mod tap;

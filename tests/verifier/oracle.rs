@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hubstorm::base::{GroupId, Slot};
 use hubstorm::payload::{Cause, Identity, StreamId};
-use hubstorm::verify::{Delivery, Fate, Permitted, Promise, Tally, Unknown, Violation};
+use hubstorm::verify::{Delivery, Fate, Measured, Permitted, Promise, Tally, Unknown, Violation};
+
+use crate::sampled;
 
 pub(crate) const GRACE_US: u64 = 10_000_000;
 
@@ -69,6 +71,8 @@ pub(crate) struct History {
     pub(crate) saw_error: bool,
     pub(crate) reliable: Vec<bool>,
     pub(crate) no_echo: Vec<bool>,
+    /// When the verifier was given time.
+    pub(crate) ticks: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +81,7 @@ pub(crate) struct Verdict {
     pub(crate) permitted: Tally<Permitted>,
     pub(crate) unknown: Tally<Unknown>,
     pub(crate) delivery: Delivery,
+    pub(crate) measured: Measured,
 }
 
 /// A frame that reached its pair, with the window it came in.
@@ -106,6 +111,11 @@ struct Oracle<'h> {
     losses: Vec<Loss>,
     /// Messages that somebody got.
     reached: HashSet<(StreamId, u32)>,
+    /// Every delivery that counts, each pair once.
+    firsts: Vec<(Slot, Frame)>,
+    /// Messages without an outcome: whether somebody who should have it if it was executed
+    /// has it, and whether somebody misses it.
+    unsure: BTreeMap<(StreamId, u32), (bool, bool)>,
     broken: HashSet<(Slot, u16, u16)>,
     missing_ids: BTreeMap<(Slot, u16), u64>,
     dedupe: u64,
@@ -119,6 +129,8 @@ pub(crate) fn judge(history: &History, promise: Promise) -> Verdict {
         verdict: Verdict::default(),
         losses: Vec::new(),
         reached: HashSet::new(),
+        firsts: Vec::new(),
+        unsure: BTreeMap::new(),
         broken: HashSet::new(),
         missing_ids: BTreeMap::new(),
         dedupe: 0,
@@ -141,6 +153,8 @@ pub(crate) fn judge(history: &History, promise: Promise) -> Verdict {
             oracle.pair(*slot, *stream, windows, messages, &arrived);
         }
     }
+    oracle.unsure();
+    sampled::measure(history, &oracle.firsts, &mut oracle.verdict.measured);
     oracle.conclude()
 }
 
@@ -247,6 +261,7 @@ impl Oracle<'_> {
                 place.insert(at);
                 self.order(&arrived[..at], &copy.frame);
                 self.reached.insert((stream, seq));
+                self.firsts.push((slot, copy.frame));
             } else {
                 let copies: Vec<_> = arrived[..at]
                     .iter()
@@ -255,12 +270,22 @@ impl Oracle<'_> {
                 self.duplicate(stream, windows, &messages[seq as usize - 1], copy, &copies);
             }
         }
+        let firsts: Vec<_> = first.values().map(|at| arrived[*at]).collect();
         for (at, message) in messages.iter().enumerate() {
             let seq = at as u32 + 1;
+            if matches!(message.fate, Fate::Unknown | Fate::FireAndForget) {
+                if first.contains_key(&seq) {
+                    let owed = self.owed(stream, windows, seq);
+                    self.unsure.entry((stream, seq)).or_default().0 |= owed;
+                } else {
+                    let what = self.what(stream, windows, seq, message, slot, &firsts);
+                    let known = self.unsure.entry((stream, seq)).or_default();
+                    known.1 |= matches!(what, What::Lost(..));
+                }
+            }
             if first.contains_key(&seq) {
                 self.delivered(stream, windows, seq, message);
             } else {
-                let firsts: Vec<_> = first.values().map(|at| arrived[*at]).collect();
                 self.missing(slot, stream, windows, seq, message, &firsts);
             }
         }
@@ -426,6 +451,35 @@ impl Oracle<'_> {
             .map_or(0, |at| self.before(stream, at).1)
     }
 
+    /// Whether an acked message that came was owed.
+    fn owed(&self, stream: StreamId, windows: &[Window], seq: u32) -> bool {
+        self.owner(stream, windows, seq).is_some_and(|at| {
+            let window = &windows[at];
+            match window.ended {
+                Some((_, End::Gap | End::Unreliable)) => true,
+                _ => window.leave_invoked.is_none() || seq <= self.ceiling(stream, window),
+            }
+        })
+    }
+
+    /// How far the messages without an outcome came.
+    fn unsure(&mut self) {
+        let measured = &mut self.verdict.measured;
+        for ((stream, seq), known) in &self.unsure {
+            let message = &self.history.messages[stream][*seq as usize - 1];
+            let unknown = message.fate == Fate::Unknown;
+            *match (known, unknown) {
+                ((true, false), true) => &mut measured.unknown_to_all,
+                ((true, true), true) => &mut measured.unknown_to_some,
+                ((false, true), true) => &mut measured.unknown_to_none,
+                ((true, false), false) => &mut measured.unacked_to_all,
+                ((true, true), false) => &mut measured.unacked_to_some,
+                ((false, true), false) => &mut measured.unacked_to_none,
+                ((false, false), _) => continue,
+            } += 1;
+        }
+    }
+
     fn delivered(&mut self, stream: StreamId, windows: &[Window], seq: u32, message: &Message) {
         if message.fate == Fate::Forbidden {
             self.verdict
@@ -434,14 +488,7 @@ impl Oracle<'_> {
             self.verdict.delivery.not_owed += 1;
             return;
         }
-        let owed = message.fate == Fate::Ok
-            && self.owner(stream, windows, seq).is_some_and(|at| {
-                let window = &windows[at];
-                match window.ended {
-                    Some((_, End::Gap | End::Unreliable)) => true,
-                    _ => window.leave_invoked.is_none() || seq <= self.ceiling(stream, window),
-                }
-            });
+        let owed = message.fate == Fate::Ok && self.owed(stream, windows, seq);
         let delivery = &mut self.verdict.delivery;
         if owed {
             delivery.expected += 1;
@@ -461,6 +508,35 @@ impl Oracle<'_> {
         message: &Message,
         firsts: &[Arrived],
     ) {
+        let what = self.what(stream, windows, seq, message, slot, firsts);
+        match (what, message.fate) {
+            (What::Outside, _) => self.verdict.delivery.outside += 1,
+            (_, Fate::Unknown) => self.permit(Permitted::PublishUnknown),
+            (_, Fate::Failed | Fate::Forbidden) => self.permit(Permitted::PublishFailed),
+            (_, Fate::FireAndForget) => self.permit(Permitted::FireAndForget),
+            (What::Edge, Fate::Ok) => {
+                self.verdict.delivery.edge += 1;
+                self.permit(Permitted::AtMembershipEdge);
+            }
+            (What::Permitted(why), Fate::Ok) => self.permit(why),
+            (What::Lost(at, lost), Fate::Ok) => {
+                let latest = at + 1 == windows.len();
+                let overtaken = firsts.iter().any(|a| a.frame.identity.seq > seq);
+                self.lost(slot, stream, &windows[at], (latest, overtaken), seq, lost);
+            }
+        }
+    }
+
+    /// What a message that did not come is, if it was acked.
+    fn what(
+        &self,
+        stream: StreamId,
+        windows: &[Window],
+        seq: u32,
+        message: &Message,
+        slot: Slot,
+        firsts: &[Arrived],
+    ) -> What {
         let owner = self.owner(stream, windows, seq);
         let from = owner.map_or(0, |at| at + 1);
         let edge = windows[from..].iter().any(|w| self.may(stream, w, seq));
@@ -478,18 +554,10 @@ impl Oracle<'_> {
             _ => false,
         };
         if outside && !edge {
-            self.verdict.delivery.outside += 1;
-            return;
-        }
-        match message.fate {
-            Fate::Ok => {}
-            Fate::Unknown => return self.permit(Permitted::PublishUnknown),
-            Fate::Failed | Fate::Forbidden => return self.permit(Permitted::PublishFailed),
-            Fate::FireAndForget => return self.permit(Permitted::FireAndForget),
+            return What::Outside;
         }
         let Some((at, window)) = owner.filter(|_| !outside) else {
-            self.verdict.delivery.edge += 1;
-            return self.permit(Permitted::AtMembershipEdge);
+            return What::Edge;
         };
         let here = || firsts.iter().filter(|a| a.window == at);
         let later = || here().filter(|a| a.frame.identity.seq > seq);
@@ -529,15 +597,11 @@ impl Oracle<'_> {
             None => interior,
             Some(_) if proven => interior,
             Some(End::Left | End::Refused) if seq <= self.ceiling(stream, window) => Lost::AtLeave,
-            Some(End::Left | End::Refused) => {
-                self.verdict.delivery.edge += 1;
-                return self.permit(Permitted::AtMembershipEdge);
-            }
-            Some(End::Gap) => return self.permit(Permitted::LostInReconnectGap),
-            Some(End::Unreliable) => return self.permit(Permitted::LostUnreliable),
+            Some(End::Left | End::Refused) => return What::Edge,
+            Some(End::Gap) => return What::Permitted(Permitted::LostInReconnectGap),
+            Some(End::Unreliable) => return What::Permitted(Permitted::LostUnreliable),
         };
-        let overtaken = firsts.iter().any(|a| a.frame.identity.seq > seq);
-        self.lost(slot, stream, window, (latest, overtaken), seq, lost);
+        What::Lost(at, lost)
     }
 
     fn permit(&mut self, why: Permitted) {
@@ -671,6 +735,15 @@ impl Oracle<'_> {
         }
         self.verdict
     }
+}
+
+/// What a missing message is, if it was acked.
+enum What {
+    Outside,
+    Edge,
+    Permitted(Permitted),
+    /// In the window at this place.
+    Lost(usize, Lost),
 }
 
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! Random runs of the model: an honest hub is never accused, and the streaming verdict is
 //! the oracle's, counter by counter. `HUBSTORM_SEEDS=first..last` runs other seeds.
 
-use hubstorm::verify::{Delivery, Promise, Verification, Violation};
+use hubstorm::verify::{Delivery, Measured, Promise, Verification, Violation};
 
 use crate::model::{Config, FAULTS, Fault, Model};
 use crate::oracle::{self, Verdict};
@@ -50,6 +50,12 @@ fn differences(found: &Verification, expected: &Verdict) -> Vec<String> {
             found.delivery, expected.delivery
         ));
     }
+    if found.measured != expected.measured {
+        wrong.push(format!(
+            "measured {:?}, oracle {:?}",
+            found.measured, expected.measured
+        ));
+    }
     let (mut by_pool, mut by_group) = (Delivery::default(), Delivery::default());
     found.pools.iter().for_each(|pool| by_pool.merge(pool));
     let groups = found.groups.iter().map(|group| &group.delivery);
@@ -72,6 +78,7 @@ fn differences(found: &Verification, expected: &Verdict) -> Vec<String> {
 #[test]
 fn an_honest_hub_is_never_accused_and_the_oracle_agrees() {
     let mut owed = 0;
+    let mut measured = Measured::default();
     for seed in seeds(0..100) {
         for promise in [Promise::Reference, Promise::Published] {
             let config = Config::random(seed, promise, None);
@@ -101,16 +108,30 @@ fn an_honest_hub_is_never_accused_and_the_oracle_agrees() {
                 wrong.join("\n")
             );
             owed += found.delivery.expected;
+            measured.merge(&found.measured);
         }
     }
     assert!(
         owed > 10_000 || std::env::var(SEEDS).is_ok(),
         "hardly anything was owed: {owed}"
     );
+    // What was compared with the oracle was there to be compared.
+    assert!(
+        measured.inversions > 0
+            && measured.publisher_pairs_compared > 1000
+            && measured.windows > 300
+            && measured.late > 0
+            && measured.unknown_to_all > 0
+            && measured.unknown_to_none > 0
+            && measured.unacked_to_some > 0
+            || std::env::var(SEEDS).is_ok(),
+        "hardly anything was measured: {measured:?}"
+    );
 }
 
 #[test]
 fn a_lying_hub_is_found_as_the_oracle_finds_it() {
+    let mut measured = Measured::default();
     for fault in FAULTS {
         let mut lies = 0;
         let mut named = 0;
@@ -126,6 +147,7 @@ fn a_lying_hub_is_found_as_the_oracle_finds_it() {
                 );
                 lies += model.lies;
                 named += found.violations.total();
+                measured.merge(&found.measured);
                 if promise == Promise::Published
                     && matches!(fault, Fault::SkipId | Fault::ForgetAckIds)
                 {
@@ -142,6 +164,10 @@ fn a_lying_hub_is_found_as_the_oracle_finds_it() {
             "{fault:?} was committed {lies} times and never named"
         );
     }
+    assert!(
+        measured.publisher_inversions > 0 || std::env::var(SEEDS).is_ok(),
+        "a swap across groups was never measured: {measured:?}"
+    );
 }
 
 #[test]

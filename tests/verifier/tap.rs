@@ -358,6 +358,7 @@ impl Tap {
 
     pub(crate) fn tick(&mut self, at: u64) {
         let now = Time::from_micros(self.stamp(at));
+        self.history.ticks.push(self.now);
         for shard in &mut self.shards {
             shard.tick(now);
         }

@@ -322,6 +322,19 @@ impl World {
         self.clients[receiver as usize].id
     }
 
+    /// Arrives under the next sequence id, in an envelope of this group.
+    pub(crate) fn deliver_in(&mut self, sent: &Sent, receiver: u32, group: &str) {
+        let mut scratch = Vec::new();
+        let template = Template {
+            data_type: DataType::Text,
+            size: 64,
+            padding: Padding::Random,
+        };
+        let id = self.next_id(receiver);
+        let data = template.write(&sent.identity, &mut scratch);
+        self.frame(receiver, id, data, group, sent.identity.publisher.0);
+    }
+
     pub(crate) fn deliver_as(&mut self, sent: &Sent, receiver: u32, id: u64) -> FrameVerdict {
         let mut scratch = Vec::new();
         let template = Template {

@@ -15,6 +15,7 @@ pub(in crate::exporter) fn state() -> ExporterState {
         violations: Tally::default(),
         permitted: Tally::default(),
         unknown: Tally::default(),
+        measured: Measured::default(),
         process: Sample {
             at: Time::ZERO,
             ..Sample::default()
@@ -116,6 +117,9 @@ fn a_number_counted_is_the_number_shown() {
     state.snapshot.chaos[ChaosKind::Reset as usize] = 12;
     state.violations.add(Violation::Lost, 2);
     state.unknown.add(Unknown::Foreign, 1);
+    state.measured.late = 4;
+    state.measured.publisher_inversions = 6;
+    state.measured.unacked_to_some = 8;
     state.delivery[0].expected = 9_007_199_254_740_991;
     let page = render(&state.shared()).unwrap();
     let samples = samples(&page);
@@ -132,6 +136,12 @@ fn a_number_counted_is_the_number_shown() {
         (r#"hubstorm_chaos_injections_total{kind="reset"}"#, 12.0),
         (r#"hubstorm_violations_total{kind="lost"}"#, 2.0),
         (r#"hubstorm_unknown_total{kind="foreign"}"#, 1.0),
+        ("hubstorm_late_deliveries_total", 4.0),
+        (r#"hubstorm_order_inversions_total{across="groups"}"#, 6.0),
+        (
+            r#"hubstorm_unsure_publishes{outcome="unacked",reached="some"}"#,
+            8.0,
+        ),
         (
             r#"hubstorm_delivery_pairs{pool="talkers",state="expected"}"#,
             9_007_199_254_740_991.0,

@@ -13,7 +13,7 @@ use crate::scenario::{
     Arrivals, ChaosEntry, ChaosKind, Destination, Effect, GroupChoice, Mode, Pool, Profile,
     Promise, Publish, Scenario, Share, Sizes, TargetSpec, Threshold, Timing,
 };
-use crate::verify::{GroupBooks, Permitted, Sent, Tally, Verification, Violation};
+use crate::verify::{GroupBooks, Measured, Permitted, Sent, Tally, Verification, Violation};
 use crate::wire::{DataType, Subprotocol};
 
 /// A threshold; the one place of these tests that knows its fields.
@@ -197,6 +197,7 @@ pub(in crate::report) fn verification() -> Verification {
         violations: Tally::default(),
         permitted,
         unknown: Tally::default(),
+        measured: Measured::default(),
         verifier: VerifierFacts {
             mode: "full",
             asked: "full",

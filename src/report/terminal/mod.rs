@@ -5,6 +5,7 @@
 
 mod banner;
 mod incidents;
+mod measured;
 mod paint;
 mod summary;
 mod table;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::measured::lines as measured_lines;
 use super::table::{columns, section, wrapped};
 use super::{Paint, incidents};
 use crate::metrics::LatencyKind;
@@ -169,6 +170,7 @@ fn deliveries(results: &Results, paint: Paint) -> Vec<String> {
         &results.permitted,
     ));
     lines.extend(explained_kinds::<Unknown>("unknown", &results.unknown));
+    lines.extend(measured_lines(results));
     lines
 }
 

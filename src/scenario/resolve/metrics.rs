@@ -12,7 +12,8 @@ pub enum Measure {
     Duration,
     /// A size: `2GiB`.
     Bytes,
-    /// A plain number, or a percentage: of `delivery.expected`, or of the mean.
+    /// A plain number, or a percentage: of `delivery.expected`, of what was compared, or of
+    /// the mean.
     CountOrShare,
 }
 
@@ -66,6 +67,23 @@ const DELIVERY: [(&str, Measure); 9] = [
     ("replays", Measure::Count),
     ("bytes", Measure::Bytes),
 ];
+const MEASURED: [(&str, Measure); 15] = [
+    ("late", Measure::CountOrShare),
+    ("pairs_compared", Measure::Count),
+    ("inversions", Measure::CountOrShare),
+    ("publisher_pairs_compared", Measure::Count),
+    ("publisher_inversions", Measure::CountOrShare),
+    ("windows", Measure::Count),
+    ("noted", Measure::Count),
+    ("not_noted", Measure::Count),
+    ("unknown_to_all", Measure::Count),
+    ("unknown_to_some", Measure::Count),
+    ("unknown_to_none", Measure::Count),
+    ("unacked_to_all", Measure::Count),
+    ("unacked_to_some", Measure::Count),
+    ("unacked_to_none", Measure::Count),
+    ("unknown_untold", Measure::Count),
+];
 const GENERATOR: [(&str, Measure); 7] = [
     ("cpu_s", Measure::Duration),
     ("peak_rss_bytes", Measure::Bytes),
@@ -92,6 +110,7 @@ pub fn metrics() -> Vec<(String, Measure)> {
     section("delivery", &mut DELIVERY.into_iter());
     section("clients", &mut CLIENTS.into_iter().map(counts));
     section("publish", &mut PUBLISH.into_iter().map(counts));
+    section("measured", &mut MEASURED.into_iter());
     section("generator", &mut GENERATOR.into_iter());
     let total = || std::iter::once("total");
     let violations = Violation::ALL.iter().map(|kind| kind.name());
