@@ -25,8 +25,8 @@ impl Me {
                     return;
                 };
                 match operation {
-                    Operation::Join(_) => shard.join_answered(self.slot, id, done, now),
-                    _ => shard.leave_answered(self.slot, id, done, now),
+                    Operation::Join(_) => shard.join_answered(self.slot, id, ack_id, done, now),
+                    _ => shard.leave_answered(self.slot, id, ack_id, done, now),
                 }
             }
             // An error leaves it open whether the membership changed.

@@ -1,6 +1,6 @@
 //! Publishes: numbering, stamping, encoding.
 
-use crate::base::{Draws, GroupId, Slot, Time};
+use crate::base::{AckId, Draws, GroupId, Slot, Time};
 use crate::payload::{Identity, StreamId, Template};
 use crate::protocol::{Control, Operation, Transmission, Transmit};
 use crate::scenario::{Destination, Publish, Scenario, Sizes};
@@ -162,10 +162,12 @@ impl Numbering {
                 transmission,
             } => {
                 let ack_id = transmission.ack_id;
+                // Joins and leaves are always answered.
+                let asked = ack_id.unwrap_or(AckId(0));
                 let frame = match operation {
                     Operation::Join(group) => {
                         if let Some(id) = shared.group_id(group) {
-                            shared.shard.borrow_mut().join_invoked(slot, id, now);
+                            shared.shard.borrow_mut().join_invoked(slot, id, asked, now);
                         }
                         Upstream::JoinGroup {
                             group: (&**group).into(),
@@ -174,7 +176,10 @@ impl Numbering {
                     }
                     Operation::Leave(group) => {
                         if let Some(id) = shared.group_id(group) {
-                            shared.shard.borrow_mut().leave_invoked(slot, id, now);
+                            shared
+                                .shard
+                                .borrow_mut()
+                                .leave_invoked(slot, id, asked, now);
                         }
                         Upstream::LeaveGroup {
                             group: (&**group).into(),

@@ -8,7 +8,7 @@
 use smallvec::SmallVec;
 
 use super::group::Group;
-use crate::base::{GroupId, Slot, Time};
+use crate::base::{AckId, GroupId, Slot, Time};
 
 /// The top bit of a frontier: the pair has open holes.
 const HOLES: u32 = 1 << 31;
@@ -52,6 +52,9 @@ pub(super) struct Window {
     pub(super) joined: Option<Time>,
     /// The join was sent more than once: one of them may have been executed unheard.
     pub(super) resent: bool,
+    /// The newest leave on the connection that was asked for before this window began: its
+    /// answers do not end it.
+    since: Option<AckId>,
     pub(super) leave_invoked: Option<Time>,
     pub(super) ended: Option<(Time, WindowEnd)>,
     /// It alone rules everything that is not folded yet: its floors are behind.
@@ -76,6 +79,8 @@ pub(super) struct Membership {
     next_ordinal: u32,
     /// The connection of the last window, which may be forgotten.
     last_epoch: Option<u16>,
+    /// The newest leave that was asked for, and on which connection.
+    leave: Option<(u16, AckId)>,
     /// The windows seen so far are on more than one connection.
     pub(super) reconnected: bool,
     /// A message that was sent after the connection's last recovery came.
@@ -102,6 +107,7 @@ impl Membership {
             windows: SmallVec::new(),
             next_ordinal: 0,
             last_epoch: None,
+            leave: None,
             reconnected: false,
             heard_since_recovery: true,
             next: Vec::new(),
@@ -113,8 +119,9 @@ impl Membership {
         }
     }
 
-    /// Begins a window; what was seen in the one before does not count in it.
-    pub(super) fn open(&mut self, epoch: u16, now: Time) {
+    /// Begins a window; what was seen in the one before does not count in it. `resent`: the
+    /// join that begins it was sent before.
+    pub(super) fn open(&mut self, epoch: u16, now: Time, resent: bool) {
         self.reconnected |= self.last_epoch.is_some_and(|last| last != epoch);
         self.last_epoch = Some(epoch);
         self.windows.push(Window {
@@ -122,7 +129,8 @@ impl Membership {
             epoch,
             join_invoked: now,
             joined: None,
-            resent: false,
+            resent,
+            since: self.newest_leave(epoch),
             leave_invoked: None,
             ended: None,
             passed: false,
@@ -132,6 +140,33 @@ impl Membership {
         self.seen.fill(0);
         self.shown.resize(self.next.len(), 0);
         self.heard_since_recovery = true;
+    }
+
+    /// A leave is asked for (again). A client's ackIds grow with what it asks for.
+    pub(super) fn asks_to_leave(&mut self, epoch: u16, ack_id: AckId) {
+        let newest = self.newest_leave(epoch);
+        self.leave = Some((epoch, newest.map_or(ack_id, |newest| newest.max(ack_id))));
+    }
+
+    /// Whether a leave was asked for after this join was first: which of them the hub
+    /// executed last its answer does not say.
+    pub(super) fn is_stale(&self, epoch: u16, join: AckId) -> bool {
+        self.newest_leave(epoch).is_some_and(|leave| leave > join)
+    }
+
+    fn newest_leave(&self, epoch: u16) -> Option<AckId> {
+        let leave = self.leave.filter(|(of, _)| *of == epoch);
+        leave.map(|(_, ack_id)| ack_id)
+    }
+
+    /// The window that the answer to this leave ends.
+    pub(super) fn left_by(&mut self, epoch: u16, leave: AckId) -> Option<&mut Window> {
+        self.windows.iter_mut().find(|window| {
+            window.epoch == epoch
+                && window.ended.is_none()
+                && window.leave_invoked.is_some()
+                && window.since.is_none_or(|since| since < leave)
+        })
     }
 
     /// The latest window.

@@ -13,7 +13,7 @@ use super::ledger::Property;
 use super::membership::{Membership, WindowEnd};
 use super::recorder::Control;
 use super::shard::Shard;
-use crate::base::{GroupId, SequenceId, Slot, Time};
+use crate::base::{AckId, GroupId, SequenceId, Slot, Time};
 
 /// A recovery counts as refused early when our last frame was read less than this before.
 const REFUSED_EARLY: Duration = Duration::from_secs(25);
@@ -49,7 +49,7 @@ impl Shard {
         for group in hears.iter().filter(|group| plan.is_audience(**group)) {
             let member = self.membership(index, slot, *group);
             let membership = &mut self.members[member as usize];
-            membership.open(epoch, now);
+            membership.open(epoch, now, false);
             if let Some(window) = membership.latest_mut() {
                 window.joined = Some(now);
             }
@@ -60,8 +60,8 @@ impl Shard {
         }
     }
 
-    /// A join is about to be sent (again).
-    pub fn join_invoked(&mut self, slot: Slot, group: GroupId, now: Time) {
+    /// A join is about to be sent (again), under this ackId.
+    pub fn join_invoked(&mut self, slot: Slot, group: GroupId, ack_id: AckId, now: Time) {
         let Some((index, epoch)) = self.on_connection(slot) else {
             return;
         };
@@ -81,14 +81,23 @@ impl Shard {
         {
             Some(window) => window.resent = true,
             None => {
-                membership.open(epoch, now);
+                let stale = membership.is_stale(epoch, ack_id);
+                membership.open(epoch, now, stale);
                 self.groups[group.index()].need_before(now);
             }
         }
     }
 
-    /// The answer to a join; `Duplicate` to one that was sent again counts as success.
-    pub fn join_answered(&mut self, slot: Slot, group: GroupId, success: bool, now: Time) {
+    /// The answer to a join; `Duplicate` to one that was sent again counts as success. Not
+    /// when a leave was asked for since it was first sent: then it owes nothing.
+    pub fn join_answered(
+        &mut self,
+        slot: Slot,
+        group: GroupId,
+        ack_id: AckId,
+        success: bool,
+        now: Time,
+    ) {
         let Some((index, epoch)) = self.on_connection(slot) else {
             return;
         };
@@ -98,7 +107,11 @@ impl Shard {
         let Some(member) = self.receivers[index].member(group) else {
             return;
         };
-        let Some(window) = self.members[member as usize]
+        let membership = &mut self.members[member as usize];
+        if membership.is_stale(epoch, ack_id) {
+            return;
+        }
+        let Some(window) = membership
             .latest_mut()
             .filter(|w| w.epoch == epoch && w.ended.is_none() && w.joined.is_none())
         else {
@@ -115,8 +128,8 @@ impl Shard {
         }
     }
 
-    /// A leave is about to be sent (again).
-    pub fn leave_invoked(&mut self, slot: Slot, group: GroupId, now: Time) {
+    /// A leave is about to be sent (again), under this ackId.
+    pub fn leave_invoked(&mut self, slot: Slot, group: GroupId, ack_id: AckId, now: Time) {
         let Some((index, epoch)) = self.on_connection(slot) else {
             return;
         };
@@ -126,7 +139,9 @@ impl Shard {
         let Some(member) = self.receivers[index].member(group) else {
             return;
         };
-        if let Some(window) = self.members[member as usize]
+        let membership = &mut self.members[member as usize];
+        membership.asks_to_leave(epoch, ack_id);
+        if let Some(window) = membership
             .latest_mut()
             .filter(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_none())
         {
@@ -136,7 +151,14 @@ impl Shard {
     }
 
     /// The answer to a leave. After a refusal the receiver may still get messages.
-    pub fn leave_answered(&mut self, slot: Slot, group: GroupId, success: bool, now: Time) {
+    pub fn leave_answered(
+        &mut self,
+        slot: Slot,
+        group: GroupId,
+        ack_id: AckId,
+        success: bool,
+        now: Time,
+    ) {
         let Some((index, epoch)) = self.on_connection(slot) else {
             return;
         };
@@ -146,12 +168,7 @@ impl Shard {
         let Some(member) = self.receivers[index].member(group) else {
             return;
         };
-        if success
-            && let Some(window) = self.members[member as usize]
-                .windows
-                .iter_mut()
-                .find(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_some())
-        {
+        if success && let Some(window) = self.members[member as usize].left_by(epoch, ack_id) {
             window.ended = Some((now, WindowEnd::Left));
             self.groups[group.index()].need_after(now);
             self.exercised.add(Property::D5b, 1);

@@ -60,8 +60,8 @@ impl Rig {
         let mut shard = Shard::new(Arc::new(plan(data_type)), 0..2);
         let join = Time::from_secs(1);
         shard.connected(RECEIVER, 0, "c", join);
-        shard.join_invoked(RECEIVER, GROUP, join);
-        shard.join_answered(RECEIVER, GROUP, true, join);
+        shard.join_invoked(RECEIVER, GROUP, AckId(0), join);
+        shard.join_answered(RECEIVER, GROUP, AckId(0), true, join);
         shard.take_facts(Time::from_secs(20));
         let mut rig = Rig {
             subprotocol,

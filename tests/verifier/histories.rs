@@ -372,11 +372,13 @@ fn a_delivery_may_come_before_the_answer_to_its_receivers_join() {
         let mut world = World::joined(promise);
         warm(&mut world);
         let now = world.tick();
-        world.shard(4).join_invoked(Slot(4), G, now);
+        world.shard(4).join_invoked(Slot(4), G, AckId(1), now);
         let early = world.publish_to_all(0);
         assert!(world.deliver(&early, 4).fresh);
         let now = world.tick();
-        world.shard(4).join_answered(Slot(4), G, true, now);
+        world
+            .shard(4)
+            .join_answered(Slot(4), G, AckId(1), true, now);
         world.wait(Duration::from_secs(1));
         let owed = world.publish_to_all(0);
         world.deliver(&owed, 4);
@@ -394,12 +396,14 @@ fn a_leave_with_messages_in_flight_neither_owes_them_nor_minds_them() {
             let mut world = World::joined(promise);
             warm(&mut world);
             let now = world.tick();
-            world.shard(3).leave_invoked(Slot(3), G, now);
+            world.shard(3).leave_invoked(Slot(3), G, AckId(1), now);
             let flying = world.publish(0);
             world.deliver(&flying, 1);
             world.deliver(&flying, 2);
             let now = world.tick();
-            world.shard(3).leave_answered(Slot(3), G, true, now);
+            world
+                .shard(3)
+                .leave_answered(Slot(3), G, AckId(1), true, now);
             let expect = match arrives {
                 true => {
                     assert!(world.deliver(&flying, 3).fresh);
@@ -505,12 +509,14 @@ fn a_message_racing_a_join_is_an_edge_either_way() {
         let mut world = World::joined(promise);
         warm(&mut world);
         let now = world.tick();
-        world.shard(4).join_invoked(Slot(4), G, now);
+        world.shard(4).join_invoked(Slot(4), G, AckId(1), now);
         let first = world.publish_to_all(0);
         world.deliver(&first, 4);
         world.publish_to_all(0);
         let now = world.tick();
-        world.shard(4).join_answered(Slot(4), G, true, now);
+        world
+            .shard(4)
+            .join_answered(Slot(4), G, AckId(1), true, now);
         world.wait(Duration::from_secs(1));
         let v = world.finish();
         Expect::default()
@@ -535,14 +541,99 @@ fn a_duplicate_join_and_a_leave_make_one_window() {
     }
 }
 
+/// The hub says `Duplicate` to a join that it executed before the leave: an innocent hub is
+/// accused of everything until the next join.
+#[test]
+fn a_join_sent_again_after_a_later_leave_owes_nothing_until_the_next() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        warm(&mut world);
+        world.leave(3, G);
+        let unheard = world.ask(3, G, true);
+        world.leave(3, G);
+        world.lose(3);
+        world.recover(3);
+        world.join(3, G);
+        world.leave(3, G);
+        world.ask_as(3, G, true, unheard);
+        world.told(3, G, true, unheard);
+        world.wait(Duration::from_secs(1));
+        for _ in 0..2 {
+            let sent = world.publish(0);
+            world.deliver(&sent, 1);
+            world.deliver(&sent, 2);
+            world.wait(Duration::from_secs(1));
+        }
+        world.join(3, G);
+        world.wait(Duration::from_secs(11));
+        warm(&mut world);
+        let withheld = world.publish(0);
+        world.deliver(&withheld, 1);
+        world.deliver(&withheld, 2);
+        warm(&mut world);
+        let v = world.finish();
+        let edge = v.permitted.get(Permitted::AtMembershipEdge);
+        Expect::default()
+            .violation(Violation::Lost, 1)
+            .permitted(Permitted::AtMembershipEdge, edge)
+            .of(&v);
+    }
+}
+
+/// The answer to an earlier join says nothing of the next, which may still be on its way.
+#[test]
+fn a_late_answer_to_a_join_that_was_left_does_not_open_the_next() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        warm(&mut world);
+        world.leave(3, G);
+        let late = world.ask(3, G, true);
+        world.leave(3, G);
+        let next = world.ask(3, G, true);
+        world.told(3, G, true, late);
+        world.wait(Duration::from_secs(1));
+        let sent = world.publish(0);
+        world.deliver(&sent, 1);
+        world.deliver(&sent, 2);
+        world.wait(Duration::from_secs(1));
+        world.told(3, G, true, next);
+        world.wait(Duration::from_secs(1));
+        warm(&mut world);
+        Expect::default()
+            .permitted(Permitted::AtMembershipEdge, 1)
+            .of(&world.finish());
+    }
+}
+
+/// A leave that is heard of late ends its own membership, not the one after it.
+#[test]
+fn a_late_answer_to_a_leave_does_not_end_the_next_membership() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        warm(&mut world);
+        let late = world.ask(3, G, false);
+        world.told(3, G, false, late);
+        world.join(3, G);
+        let leave = world.ask(3, G, false);
+        world.told(3, G, false, late);
+        world.wait(Duration::from_secs(1));
+        // Sent while the second leave is on its way: it may still come.
+        world.publish_to_all(0);
+        world.told(3, G, false, leave);
+        Expect::default().of(&world.finish());
+    }
+}
+
 #[test]
 fn a_refused_join_owes_nothing_and_receives_nothing() {
     for promise in PROMISES {
         let mut world = World::joined(promise);
         let now = world.tick();
-        world.shard(4).join_invoked(Slot(4), G, now);
+        world.shard(4).join_invoked(Slot(4), G, AckId(1), now);
         let now = world.tick();
-        world.shard(4).join_answered(Slot(4), G, false, now);
+        world
+            .shard(4)
+            .join_answered(Slot(4), G, AckId(1), false, now);
         world.wait(Duration::from_secs(1));
         warm(&mut world);
         Expect::default().of(&world.finish());
@@ -1187,7 +1278,7 @@ fn an_unanswered_leave_owes_nothing_and_may_still_receive() {
         let mut world = World::joined(promise);
         warm(&mut world);
         let now = world.tick();
-        world.shard(3).leave_invoked(Slot(3), G, now);
+        world.shard(3).leave_invoked(Slot(3), G, AckId(1), now);
         let (a, b) = (world.publish(0), world.publish(0));
         for sent in [&a, &b] {
             world.deliver(sent, 1);
@@ -1289,13 +1380,15 @@ fn a_join_refused_after_a_resend_may_have_been_executed_all_the_same() {
     for promise in PROMISES {
         let mut world = World::joined(promise);
         let now = world.tick();
-        world.shard(4).join_invoked(Slot(4), G, now);
+        world.shard(4).join_invoked(Slot(4), G, AckId(1), now);
         world.lose(4);
         world.recover(4);
         let now = world.tick();
-        world.shard(4).join_invoked(Slot(4), G, now);
+        world.shard(4).join_invoked(Slot(4), G, AckId(1), now);
         let now = world.tick();
-        world.shard(4).join_answered(Slot(4), G, false, now);
+        world
+            .shard(4)
+            .join_answered(Slot(4), G, AckId(1), false, now);
         let sent = world.publish_to_all(0);
         world.deliver(&sent, 4);
         let v = world.finish();

@@ -577,7 +577,7 @@ impl Model {
             client.ack += 1;
             let ack = client.ack;
             client.leaving.insert(group, ack);
-            self.tap.leave_invoked(Slot(slot), group, self.now);
+            self.tap.leave_invoked(Slot(slot), group, ack, self.now);
             self.up(slot, Up::Leave(group, ack));
         } else {
             self.join(slot, group);
@@ -590,7 +590,7 @@ impl Model {
         client.ack += 1;
         let ack = client.ack;
         client.joining.insert(group, ack);
-        self.tap.join_invoked(Slot(slot), group, self.now);
+        self.tap.join_invoked(Slot(slot), group, ack, self.now);
         self.up(slot, Up::Join(group, ack));
     }
 
@@ -636,7 +636,7 @@ impl Model {
                 self.tap.recovery_opened(s, ordinal, self.now);
                 self.tap.recovery_confirmed(s, self.now);
                 for (group, ack) in self.clients[slot as usize].joining.clone() {
-                    self.tap.join_invoked(s, group, self.now);
+                    self.tap.join_invoked(s, group, ack, self.now);
                     self.up(slot, Up::Join(group, ack));
                 }
                 for (group, ack) in self.clients[slot as usize].leaving.clone() {
@@ -655,13 +655,13 @@ impl Model {
             Down::Joined(group, ack, success) => {
                 if self.clients[slot as usize].joining.get(&group) == Some(&ack) {
                     self.clients[slot as usize].joining.remove(&group);
-                    self.tap.join_answered(s, group, success, self.now);
+                    self.tap.join_answered(s, group, ack, success, self.now);
                 }
             }
             Down::Left(group, ack) => {
                 if self.clients[slot as usize].leaving.get(&group) == Some(&ack) {
                     self.clients[slot as usize].leaving.remove(&group);
-                    self.tap.leave_answered(s, group, self.now);
+                    self.tap.leave_answered(s, group, ack, self.now);
                 }
             }
         }

@@ -93,12 +93,13 @@ impl Noise {
 
     fn membership(&mut self, shard: &mut Shard) {
         let (slot, group, at) = (self.slot(), self.group(), self.time());
+        let ack = AckId(self.rng.random_range(0..4));
         let yes = self.rng.random_bool(0.8);
         match self.rng.random_range(0..4) {
-            0 => shard.join_invoked(slot, group, at),
-            1 => shard.join_answered(slot, group, yes, at),
-            2 => shard.leave_invoked(slot, group, at),
-            _ => shard.leave_answered(slot, group, yes, at),
+            0 => shard.join_invoked(slot, group, ack, at),
+            1 => shard.join_answered(slot, group, ack, yes, at),
+            2 => shard.leave_invoked(slot, group, ack, at),
+            _ => shard.leave_answered(slot, group, ack, yes, at),
         }
     }
 

@@ -27,8 +27,8 @@ fn a_delivery_and_a_pair_cost() {
         for slot in 0..receivers {
             let at = Time::from_micros(now);
             shard.connected(Slot(slot), 0, "c", at);
-            shard.join_invoked(Slot(slot), GroupId(0), at);
-            shard.join_answered(Slot(slot), GroupId(0), true, at);
+            shard.join_invoked(Slot(slot), GroupId(0), AckId(0), at);
+            shard.join_answered(Slot(slot), GroupId(0), AckId(0), true, at);
         }
         now += 20_000_000;
         shard.take_facts(Time::from_micros(now));

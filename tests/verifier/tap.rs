@@ -92,7 +92,7 @@ impl Tap {
         );
     }
 
-    pub(crate) fn join_invoked(&mut self, slot: Slot, group: GroupId, at: u64) {
+    pub(crate) fn join_invoked(&mut self, slot: Slot, group: GroupId, ack: u64, at: u64) {
         let now = self.stamp(at);
         let epoch = self.epochs[&slot];
         let windows = self.history.windows.entry((slot, group)).or_default();
@@ -111,10 +111,17 @@ impl Tap {
             }),
         }
         self.shard(slot)
-            .join_invoked(slot, group, Time::from_micros(now));
+            .join_invoked(slot, group, AckId(ack), Time::from_micros(now));
     }
 
-    pub(crate) fn join_answered(&mut self, slot: Slot, group: GroupId, success: bool, at: u64) {
+    pub(crate) fn join_answered(
+        &mut self,
+        slot: Slot,
+        group: GroupId,
+        ack: u64,
+        success: bool,
+        at: u64,
+    ) {
         let now = self.stamp(at);
         if let Some(window) = self
             .history
@@ -131,10 +138,10 @@ impl Tap {
             }
         }
         self.shard(slot)
-            .join_answered(slot, group, success, Time::from_micros(now));
+            .join_answered(slot, group, AckId(ack), success, Time::from_micros(now));
     }
 
-    pub(crate) fn leave_invoked(&mut self, slot: Slot, group: GroupId, at: u64) {
+    pub(crate) fn leave_invoked(&mut self, slot: Slot, group: GroupId, ack: u64, at: u64) {
         let now = self.stamp(at);
         if let Some(window) = self
             .history
@@ -147,10 +154,10 @@ impl Tap {
             window.leave_invoked = Some(now);
         }
         self.shard(slot)
-            .leave_invoked(slot, group, Time::from_micros(now));
+            .leave_invoked(slot, group, AckId(ack), Time::from_micros(now));
     }
 
-    pub(crate) fn leave_answered(&mut self, slot: Slot, group: GroupId, at: u64) {
+    pub(crate) fn leave_answered(&mut self, slot: Slot, group: GroupId, ack: u64, at: u64) {
         let now = self.stamp(at);
         if let Some(window) = self.history.windows.get_mut(&(slot, group)).and_then(|w| {
             w.iter_mut()
@@ -159,7 +166,7 @@ impl Tap {
             window.ended = Some((now, End::Left));
         }
         self.shard(slot)
-            .leave_answered(slot, group, true, Time::from_micros(now));
+            .leave_answered(slot, group, AckId(ack), true, Time::from_micros(now));
     }
 
     pub(crate) fn lost(&mut self, slot: Slot, at: u64) {

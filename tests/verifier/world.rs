@@ -158,18 +158,39 @@ impl World {
     }
 
     pub(crate) fn join(&mut self, slot: u32, group: GroupId) {
-        let now = self.tick();
-        self.shard(slot).join_invoked(Slot(slot), group, now);
-        let now = self.tick();
-        self.shard(slot).join_answered(Slot(slot), group, true, now);
+        let ack_id = self.ask(slot, group, true);
+        self.told(slot, group, true, ack_id);
+    }
+
+    /// A join or a leave is sent, and not answered.
+    pub(crate) fn ask(&mut self, slot: u32, group: GroupId, join: bool) -> AckId {
+        self.clients[slot as usize].ack += 1;
+        let ack_id = AckId(self.clients[slot as usize].ack);
+        self.ask_as(slot, group, join, ack_id);
+        ack_id
+    }
+
+    /// The same (again) under an ackId.
+    pub(crate) fn ask_as(&mut self, slot: u32, group: GroupId, join: bool, ack_id: AckId) {
+        let (now, shard) = (self.tick(), self.shard(slot));
+        match join {
+            true => shard.join_invoked(Slot(slot), group, ack_id, now),
+            false => shard.leave_invoked(Slot(slot), group, ack_id, now),
+        }
+    }
+
+    /// A join or a leave was executed, now or before.
+    pub(crate) fn told(&mut self, slot: u32, group: GroupId, join: bool, ack_id: AckId) {
+        let (now, shard) = (self.tick(), self.shard(slot));
+        match join {
+            true => shard.join_answered(Slot(slot), group, ack_id, true, now),
+            false => shard.leave_answered(Slot(slot), group, ack_id, true, now),
+        }
     }
 
     pub(crate) fn leave(&mut self, slot: u32, group: GroupId) {
-        let now = self.tick();
-        self.shard(slot).leave_invoked(Slot(slot), group, now);
-        let now = self.tick();
-        self.shard(slot)
-            .leave_answered(Slot(slot), group, true, now);
+        let ack_id = self.ask(slot, group, false);
+        self.told(slot, group, false, ack_id);
     }
 
     pub(crate) fn lose(&mut self, slot: u32) {

@@ -231,8 +231,8 @@ fn plan() -> Plan {
 fn join(shard: &mut Shard) {
     let now = Time::from_micros(1);
     shard.connected(RECEIVER, 0, "c", now);
-    shard.join_invoked(RECEIVER, GROUP, now);
-    shard.join_answered(RECEIVER, GROUP, true, now);
+    shard.join_invoked(RECEIVER, GROUP, AckId(0), now);
+    shard.join_answered(RECEIVER, GROUP, AckId(0), true, now);
 }
 
 /// Tells the verifier of every publish, and writes the frames in which a hub delivers them.
