@@ -80,6 +80,7 @@ impl Core {
             self.send_unqueued(member, last, &tail);
             return;
         }
+        self.release_before(publication, member);
         if self.hold(publication, member, &tail)
             || self.hold_for_cut(publication, member, &tail)
             || self.put_delivery_off(publication, member, &tail)
@@ -275,6 +276,23 @@ impl Core {
         false
     }
 
+    /// Before a delivery of the publisher whose delivery is held to change places with one
+    /// of another's: sends that one now, for nothing, or its own messages would change
+    /// places.
+    fn release_before(&mut self, publication: &Publication<'_>, member: Key) {
+        let overtakes = self
+            .sessions
+            .get(member)
+            .and_then(|session| session.fault_state.as_deref())
+            .and_then(|state| state.held.as_ref())
+            .is_some_and(|held| {
+                held.kind == FaultKind::SwapPublishers && held.publisher == publication.publisher
+            });
+        if overtakes {
+            self.give_up_swap(member);
+        }
+    }
+
     /// After a delivery that may be the partner of the one held: sends that one now.
     fn release_after(&mut self, publication: &Publication<'_>, member: Key) {
         let Some(held) = self
@@ -305,6 +323,11 @@ impl Core {
 
     /// The delivery held for `session` waited long enough: it goes as it is.
     pub(crate) fn release_held(&mut self, session: Key) {
+        self.give_up_swap(session);
+        self.end_overflowed();
+    }
+
+    fn give_up_swap(&mut self, session: Key) {
         let Some(held) = self
             .sessions
             .get_mut(session)
@@ -315,7 +338,6 @@ impl Core {
         };
         self.faults.refund(held.fired);
         self.enqueue(session, &held.tail);
-        self.end_overflowed();
     }
 
     fn last_id(&self, key: Key) -> u64 {

@@ -133,6 +133,14 @@ fn a_swap_of_publishers_keeps_each_publishers_order() {
     scene.world.publish(scene.publisher, 2, "c");
     assert_eq!(scene.world.data(scene.members[0]), ["1:b", "2:a", "3:c"]);
     scene.booked(FaultKind::SwapPublishers, Some(2), Some(1));
+    // With no message of another between its own it gives up, and tries again.
+    let mut scene = Scene::new("swap_publishers");
+    let other = scene.members[1];
+    scene.world.publish(scene.publisher, 1, "a");
+    scene.world.publish(scene.publisher, 2, "b");
+    scene.world.publish(other, 1, "c");
+    assert_eq!(scene.world.data(scene.members[0]), ["1:a", "2:c", "3:b"]);
+    scene.booked(FaultKind::SwapPublishers, Some(3), Some(2));
 }
 
 #[test]
