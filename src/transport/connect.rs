@@ -32,7 +32,7 @@ pub(super) struct Slot {
     /// The local address to connect from; the kernel's choice when there is none.
     pub(super) source: Option<IpAddr>,
     /// Acts on the connection, from its first byte.
-    pub(super) control: Control,
+    pub(super) control: Rc<Control>,
     /// What the peer answered instead of upgrading.
     pub(super) refusal: RefCell<Option<Refusal>>,
 }

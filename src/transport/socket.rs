@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use actix_http::ws::{CloseReason, OpCode, Parser};
@@ -16,7 +17,7 @@ use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::assemble::{Assembler, Incoming, Violation};
-use super::tap::{Control, Tap};
+use super::tap::Control;
 use crate::base::ReadCounts;
 use crate::wire::MESSAGE_BYTES_MAX;
 use crate::wire::close::Close;
@@ -135,8 +136,8 @@ pub enum QueueError {
 
 /// What lies between the frames and the network.
 enum Layers {
-    Plain(Tap),
-    Tls(BoxedSocket),
+    Plain(Control),
+    Tls(BoxedSocket, Rc<Control>),
 }
 
 impl AsyncRead for Layers {
@@ -146,8 +147,8 @@ impl AsyncRead for Layers {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Layers::Plain(tap) => Pin::new(tap).poll_read(cx, buf),
-            Layers::Tls(io) => Pin::new(io).poll_read(cx, buf),
+            Layers::Plain(control) => control.poll_read(cx, buf),
+            Layers::Tls(io, _) => Pin::new(io).poll_read(cx, buf),
         }
     }
 }
@@ -159,22 +160,22 @@ impl AsyncWrite for Layers {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Layers::Plain(tap) => Pin::new(tap).poll_write(cx, buf),
-            Layers::Tls(io) => Pin::new(io).poll_write(cx, buf),
+            Layers::Plain(control) => control.poll_write(cx, buf),
+            Layers::Tls(io, _) => Pin::new(io).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Layers::Plain(tap) => Pin::new(tap).poll_flush(cx),
-            Layers::Tls(io) => Pin::new(io).poll_flush(cx),
+            Layers::Plain(control) => control.poll_flush(cx),
+            Layers::Tls(io, _) => Pin::new(io).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Layers::Plain(tap) => Pin::new(tap).poll_shutdown(cx),
-            Layers::Tls(io) => Pin::new(io).poll_shutdown(cx),
+            Layers::Plain(control) => control.poll_shutdown(cx),
+            Layers::Tls(io, _) => Pin::new(io).poll_shutdown(cx),
         }
     }
 }
@@ -185,7 +186,6 @@ impl AsyncWrite for Layers {
 /// [`Control::reset`]; frames not yet flushed are lost.
 pub struct Socket {
     io: Layers,
-    control: Control,
     assembler: Assembler,
     /// The bytes of a frame that has not come whole; also whole frames after a break.
     rest: BytesMut,
@@ -199,16 +199,16 @@ pub struct Socket {
 
 impl Socket {
     /// A socket over an upgraded connection. `read` was read beyond the upgrade already.
-    /// Without TLS nothing is kept of what made the handshake: the socket is read directly.
-    pub(super) fn new(io: BoxedSocket, is_tls: bool, read: &[u8], control: Control) -> Self {
+    /// Without TLS nothing is kept of what made the handshake: the connection is read
+    /// directly, and what is known of it lies beside the rest of the socket.
+    pub(super) fn new(io: BoxedSocket, is_tls: bool, read: &[u8], control: Rc<Control>) -> Self {
         let io = if is_tls {
-            Layers::Tls(io)
+            Layers::Tls(io, control)
         } else {
-            Layers::Plain(control.tap())
+            Layers::Plain(control.take_over())
         };
         Socket {
             io,
-            control,
             assembler: Assembler::new(INCOMING_BYTES_MAX),
             rest: BytesMut::from(read),
             queue: BytesMut::new(),
@@ -409,16 +409,19 @@ impl Socket {
         Poll::Pending
     }
 
-    /// The handle on the raw connection.
+    /// The raw connection.
     pub fn control(&self) -> &Control {
-        &self.control
+        match &self.io {
+            Layers::Plain(control) => control,
+            Layers::Tls(_, control) => control,
+        }
     }
 }
 
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket")
-            .field("control", &self.control)
+            .field("control", self.control())
             .field("queued_bytes", &self.queued_bytes())
             .field("closing", &self.closing)
             .finish_non_exhaustive()

@@ -1,9 +1,11 @@
 //! What can be done to a connection from outside, as the hub sees it.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::time::Duration;
 
-use hubstorm::transport::Control;
 use tokio::io::AsyncWriteExt as _;
 
 use super::server::{Client, LONG, Seen, Server, encode, text};
@@ -57,9 +59,8 @@ async fn drain(client: &mut Client) {
 async fn a_stalled_client_blocks_the_hub_and_goes_on_without_a_loss() {
     let server = Server::start().await;
     let (mut peer, mut client) = server.pair().await;
-    let control = client.socket.control().clone();
-    control.freeze_reads(true);
-    let before = control.bytes_in();
+    client.socket.control().freeze_reads(true);
+    let before = client.socket.control().bytes_in();
     // Fill the kernel's buffers until the hub's write does not return.
     let frame = encode(text("x".repeat(1000)));
     let mut sent = 0usize;
@@ -73,23 +74,27 @@ async fn a_stalled_client_blocks_the_hub_and_goes_on_without_a_loss() {
         assert!(sent < 100_000, "the hub was never blocked");
         assert_eq!(client.now().await, None);
     }
-    assert_eq!(control.bytes_in(), before, "nothing is read while stalled");
+    let after = client.socket.control().bytes_in();
+    assert_eq!(after, before, "nothing is read while stalled");
     // Writing still works.
     client.say("still here");
     client.flush().await;
     peer.expect_text("still here").await;
 
+    let client = Rc::new(RefCell::new(client));
+    let reader = client.clone();
     let read = actix_rt::spawn(async move {
         let mut read = 0;
         while read < sent {
-            assert_eq!(client.next().await, Seen::Text("x".repeat(1000)));
+            let seen = poll_fn(|cx| reader.borrow_mut().poll(cx)).await;
+            assert_eq!(seen, Seen::Text("x".repeat(1000)));
             read += 1;
         }
         read
     });
     // The reader waits by now; lifting the stall must wake it.
     tokio::task::yield_now().await;
-    control.freeze_reads(false);
+    client.borrow().socket.control().freeze_reads(false);
     let read = tokio::time::timeout(LONG / 4, read).await;
     assert_eq!(read.expect("the reader was not woken").unwrap(), sent);
 }
@@ -98,10 +103,9 @@ async fn a_stalled_client_blocks_the_hub_and_goes_on_without_a_loss() {
 async fn a_black_hole_takes_what_is_written_and_gives_nothing() {
     let server = Server::start().await;
     let (mut peer, mut client) = server.pair().await;
-    let control: Control = client.socket.control().clone();
     drain(&mut client).await;
-    let out = control.bytes_out();
-    control.black_hole(true);
+    let out = client.socket.control().bytes_out();
+    client.socket.control().black_hole(true);
     peer.send(text("into the dark")).await;
     client.say("vanishes");
     client.flush().await;
@@ -110,12 +114,12 @@ async fn a_black_hole_takes_what_is_written_and_gives_nothing() {
         0,
         "the writer believes it went out"
     );
-    assert_eq!(control.bytes_out(), out);
-    assert!(control.bytes_swallowed() > 8);
+    assert_eq!(client.socket.control().bytes_out(), out);
+    assert!(client.socket.control().bytes_swallowed() > 8);
     assert_eq!(client.now().await, None);
 
     // Whole frames vanished, so the stream is still in step and shows what was lost.
-    control.black_hole(false);
+    client.socket.control().black_hole(false);
     client.say("seen");
     client.flush().await;
     peer.expect_text("seen").await;
@@ -126,12 +130,11 @@ async fn a_black_hole_takes_what_is_written_and_gives_nothing() {
 async fn lifting_one_silence_leaves_the_other() {
     let server = Server::start().await;
     let (mut peer, mut client) = server.pair().await;
-    let control = client.socket.control().clone();
-    control.freeze_reads(true);
-    control.black_hole(true);
+    client.socket.control().freeze_reads(true);
+    client.socket.control().black_hole(true);
     peer.send(text("x")).await;
-    control.black_hole(false);
+    client.socket.control().black_hole(false);
     assert_eq!(client.now().await, None);
-    control.freeze_reads(false);
+    client.socket.control().freeze_reads(false);
     assert_eq!(client.next().await, Seen::Text("x".into()));
 }

@@ -217,7 +217,7 @@ impl Client {
         .await
     }
 
-    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Seen> {
+    pub(crate) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Seen> {
         let Client {
             socket,
             shared,
