@@ -14,9 +14,12 @@ use crate::protocol::newer::{
 use crate::protocol::streams::Streams;
 use crate::wire::{InvokeResponse, StreamAnswer, StreamError};
 
-/// Everything of a session that a client without streams and invocations does without.
+/// Streams and invocations of a session. Most clients never have any: those pay a pointer.
 #[derive(Debug)]
-pub(super) struct Newer<C> {
+pub(super) struct Newer<C>(Option<Box<AtWork<C>>>);
+
+#[derive(Debug)]
+struct AtWork<C> {
     streams: Streams<C>,
     invocations: Invocations<C>,
     counts: NewerCounts,
@@ -25,35 +28,42 @@ pub(super) struct Newer<C> {
 
 impl<C> Default for Newer<C> {
     fn default() -> Self {
-        Newer {
-            streams: Streams::default(),
-            invocations: Invocations::default(),
-            counts: NewerCounts::default(),
-            events: VecDeque::new(),
-        }
+        Newer(None)
     }
 }
 
 impl<C> Newer<C> {
-    fn is_empty(&self) -> bool {
-        self.streams.len() == 0 && self.invocations.len() == 0
+    /// To add to them.
+    fn at_work(&mut self) -> &mut AtWork<C> {
+        self.0.get_or_insert_with(|| {
+            Box::new(AtWork {
+                streams: Streams::default(),
+                invocations: Invocations::default(),
+                counts: NewerCounts::default(),
+                events: VecDeque::new(),
+            })
+        })
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
-        let times = [self.streams.deadline(), self.invocations.deadline()];
+        let newer = self.0.as_ref()?;
+        let times = [newer.streams.deadline(), newer.invocations.deadline()];
         times.into_iter().flatten().min()
     }
 
     pub(super) fn has_frame(&self, now: Time) -> bool {
-        self.streams.has_frame(now) || self.invocations.has_frame()
+        self.0
+            .as_ref()
+            .is_some_and(|newer| newer.streams.has_frame(now) || newer.invocations.has_frame())
     }
 
     /// The next frame to write; only on a live connection.
     pub(super) fn frame(&mut self, now: Time) -> Option<NewerFrame<'_, C>> {
-        if self.invocations.has_frame() {
-            return self.invocations.frame();
+        let newer = self.0.as_mut()?;
+        if newer.invocations.has_frame() {
+            return newer.invocations.frame();
         }
-        self.streams.frame(now, &mut self.counts)
+        newer.streams.frame(now, &mut newer.counts)
     }
 }
 
@@ -69,9 +79,9 @@ impl<C: Clone> Session<C> {
         if self.state != State::Connected {
             return Err(StreamRefused::NotConnected);
         }
-        let Newer {
+        let AtWork {
             streams, counts, ..
-        } = &mut self.newer;
+        } = self.newer.at_work();
         streams.open(options, counts)
     }
 
@@ -81,16 +91,19 @@ impl<C: Clone> Session<C> {
     /// Gives the part back when there is no such stream, when it is being ended, or when
     /// [`super::super::newer::PARTS_MAX`] parts wait to be accepted.
     pub fn write_stream(&mut self, id: &str, content: C) -> Result<(), (C, StreamRefused)> {
-        let Newer {
+        let AtWork {
             streams, counts, ..
-        } = &mut self.newer;
+        } = self.newer.at_work();
         streams.write(id, content, counts)
     }
 
     /// Ends a stream once all its parts are accepted, in an error or not. Whether there is
     /// such a stream.
     pub fn end_stream(&mut self, id: &str, error: Option<StreamError<'static>>) -> bool {
-        self.newer.streams.end(id, error)
+        self.newer
+            .0
+            .as_mut()
+            .is_some_and(|newer| newer.streams.end(id, error))
     }
 
     /// Sends an event and wants its answer: it comes as [`Received::Invoked`], or there is
@@ -112,53 +125,62 @@ impl<C: Clone> Session<C> {
             return Err(InvokeRefused::NotConnected);
         }
         let deadline = within.map(|within| now + within);
-        let Newer {
+        let AtWork {
             invocations,
             counts,
             ..
-        } = &mut self.newer;
+        } = self.newer.at_work();
         invocations.add(event, content, deadline, counts)
     }
 
     /// Forgets an invocation and tells the hub. Whether it had no answer yet.
     pub fn cancel_invocation(&mut self, id: InvocationId) -> bool {
-        self.newer.invocations.cancel(id)
+        self.newer
+            .0
+            .as_mut()
+            .is_some_and(|newer| newer.invocations.cancel(id))
     }
 
     /// Streams that are not over.
     pub fn open_streams(&self) -> usize {
-        self.newer.streams.len()
+        self.newer.0.as_ref().map_or(0, |newer| newer.streams.len())
     }
 
     /// Invocations without an answer.
     pub fn pending_invocations(&self) -> usize {
-        self.newer.invocations.len()
+        self.newer
+            .0
+            .as_ref()
+            .map_or(0, |newer| newer.invocations.len())
     }
 
     /// What happened at the bounds and edges of streams and invocations.
     pub fn newer_counts(&self) -> NewerCounts {
-        self.newer.counts
+        self.newer
+            .0
+            .as_ref()
+            .map_or_else(NewerCounts::default, |newer| newer.counts)
     }
 
     // ---- inputs -----------------------------------------------------------------------
 
     pub(super) fn stream_answer(&mut self, now: Time, answer: &StreamAnswer<'_>) {
-        let Newer {
+        let AtWork {
             streams,
             counts,
             events,
             ..
-        } = &mut self.newer;
+        } = self.newer.at_work();
         streams.answer(answer, now, events, counts);
         self.tell_newer();
     }
 
     pub(super) fn invoke_response<'a>(&mut self, response: InvokeResponse<'a>) -> Received<'a> {
-        let Newer {
+        let AtWork {
             invocations,
             counts,
             ..
-        } = &mut self.newer;
+        } = self.newer.at_work();
         match invocations.answered(&response.invocation_id, counts) {
             Some(id) => Received::Invoked { id, response },
             None => Received::Handled,
@@ -166,46 +188,42 @@ impl<C: Clone> Session<C> {
     }
 
     pub(super) fn newer_timeout(&mut self, now: Time) {
-        if self.newer.is_empty() {
-            return;
+        if let Some(newer) = &mut self.newer.0 {
+            newer.streams.timeout(now, &mut newer.events);
+            newer.invocations.timeout(now, &mut newer.events);
+            self.tell_newer();
         }
-        self.newer.streams.timeout(now, &mut self.newer.events);
-        self.newer.invocations.timeout(now, &mut self.newer.events);
-        self.tell_newer();
     }
 
     // ---- the connection ---------------------------------------------------------------
 
     pub(super) fn newer_transport_lost(&mut self) {
-        let Newer {
-            streams,
-            invocations,
-            events,
-            ..
-        } = &mut self.newer;
-        streams.transport_lost(events);
-        invocations.transport_lost(events);
-        self.tell_newer();
+        if let Some(newer) = &mut self.newer.0 {
+            newer.streams.transport_lost(&mut newer.events);
+            newer.invocations.transport_lost(&mut newer.events);
+            self.tell_newer();
+        }
     }
 
     pub(super) fn newer_recovered(&mut self, now: Time) {
-        self.newer.streams.recovered(now);
+        if let Some(newer) = &mut self.newer.0 {
+            newer.streams.recovered(now);
+        }
     }
 
     pub(super) fn newer_connection_lost(&mut self) {
-        let Newer {
-            streams,
-            invocations,
-            events,
-            ..
-        } = &mut self.newer;
-        streams.connection_lost(events);
-        invocations.transport_lost(events);
-        self.tell_newer();
+        if let Some(newer) = &mut self.newer.0 {
+            newer.streams.connection_lost(&mut newer.events);
+            newer.invocations.transport_lost(&mut newer.events);
+            self.tell_newer();
+        }
     }
 
     fn tell_newer(&mut self) {
-        let events = self.newer.events.drain(..);
+        let Some(newer) = &mut self.newer.0 else {
+            return;
+        };
+        let events = newer.events.drain(..);
         self.outputs
             .extend(events.map(|event| Output::Event(Event::Newer(event))));
     }

@@ -176,7 +176,7 @@ fn an_idle_session_keeps_little_room() {
     rig.publish(1);
     rig.answer(1, None);
     assert!(rig.session.outputs.capacity() <= OUTPUTS_KEPT);
-    assert!(size_of::<Session<u32>>() <= 656);
+    assert!(size_of::<Session<u32>>() <= 448);
 }
 
 #[test]
