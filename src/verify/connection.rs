@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::recorder::{CONTROL_KEPT, Control, FRAMES_KEPT, FrameRecord, Ring};
 use crate::base::{GroupId, Time};
 use crate::wire::{UNACKED_BYTES_MAX, UNACKED_MESSAGES_MAX};
@@ -13,7 +15,7 @@ use crate::wire::{UNACKED_BYTES_MAX, UNACKED_MESSAGES_MAX};
 pub(super) struct Receiver {
     pub(super) conn: Option<Connection>,
     /// Its memberships, sorted by group.
-    pub(super) members: Vec<(GroupId, u32)>,
+    pub(super) members: SmallVec<[(GroupId, u32); 2]>,
     /// Confirmed recoveries, while they may still explain a loss.
     pub(super) recoveries: Vec<Recovery>,
     pub(super) frames: Ring<FrameRecord>,
@@ -92,7 +94,7 @@ impl Receiver {
     pub(super) fn new() -> Self {
         Receiver {
             conn: None,
-            members: Vec::new(),
+            members: SmallVec::new(),
             recoveries: Vec::new(),
             frames: Ring::new(FRAMES_KEPT),
             control: Ring::new(CONTROL_KEPT),
@@ -125,7 +127,7 @@ impl Receiver {
     pub(super) fn bytes(&self) -> u64 {
         self.frames.bytes()
             + self.control.bytes()
-            + (size_of::<Self>() + self.members.capacity() * 8 + self.recoveries.len() * 32) as u64
+            + (size_of::<Self>() + self.members.len() * 8 + self.recoveries.len() * 32) as u64
     }
 }
 
