@@ -3,15 +3,18 @@
 //! Field names are stable: scripts and the selftest read them. Counters start at 0 with
 //! the hub and go on across [`crate::hub::Hub::restart`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::faults::FaultKind;
 use crate::base::Time;
 
 /// Fault incidents kept in detail; later ones are only counted.
 pub const INCIDENTS_MAX: usize = 10_000;
+
+/// Groups whose account is kept one by one; what goes to more is in one row, `(rest)`.
+pub const GROUPS_MAX: usize = 10_000;
 
 /// The hub's own account of a run.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -83,6 +86,8 @@ pub struct Truth {
     /// members, less the sender with noEcho; per server message or answer to an event its
     /// connections.
     pub deliveries_owed: u64,
+    /// Of these, answers to events.
+    pub answers_owed: u64,
     /// Data messages given a sequence id and queued to a session; faults included.
     pub deliveries_numbered: u64,
     /// Data messages queued to sessions without sequence ids.
@@ -97,6 +102,8 @@ pub struct Truth {
     pub frames_sent: u64,
     /// Of these, acks.
     pub acks_sent: u64,
+    /// What was published to each group, and what came of it.
+    pub groups: GroupAccounts,
     /// Faults committed, by kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// The first [`INCIDENTS_MAX`] faults in detail.
@@ -145,6 +152,69 @@ pub struct Streams {
     pub idle: u64,
 }
 
+/// The account of one group, in all its lives: a group without members is forgotten, its
+/// account is not.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct GroupTruth {
+    /// The hub, in lower case.
+    pub hub: String,
+    /// The group; `(rest)` for all beyond [`GROUPS_MAX`].
+    pub group: String,
+    /// Publishes of clients fanned out.
+    pub publishes_executed: u64,
+    /// Sends to it through the service API.
+    pub service_sends: u64,
+    /// Deliveries an honest hub makes for both.
+    pub deliveries_owed: u64,
+    /// Data messages queued to sessions for both; delayed ones are in no account.
+    pub deliveries_made: u64,
+}
+
+/// The accounts of the groups, in the order of the first message to each. In JSON a list.
+#[derive(Clone, Debug, Default)]
+pub struct GroupAccounts {
+    rows: Vec<GroupTruth>,
+    by_name: HashMap<String, HashMap<String, usize>>,
+}
+
+impl Serialize for GroupAccounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.rows.serialize(serializer)
+    }
+}
+
+impl GroupAccounts {
+    /// Every account.
+    pub fn rows(&self) -> &[GroupTruth] {
+        &self.rows
+    }
+
+    /// The place of a group's account, which stays.
+    pub(crate) fn place(&mut self, hub: &str, group: &str) -> usize {
+        if let Some(known) = self.by_name.get(hub).and_then(|groups| groups.get(group)) {
+            return *known;
+        }
+        if self.rows.len() > GROUPS_MAX {
+            return GROUPS_MAX;
+        }
+        let at = self.rows.len();
+        let (hub, group) = match at < GROUPS_MAX {
+            true => {
+                let groups = self.by_name.entry(hub.into()).or_default();
+                groups.insert(group.into(), at);
+                (hub, group)
+            }
+            false => ("", "(rest)"),
+        };
+        self.rows.push(GroupTruth {
+            hub: hub.into(),
+            group: group.into(),
+            ..GroupTruth::default()
+        });
+        at
+    }
+}
+
 /// One committed fault.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Incident {
@@ -179,6 +249,31 @@ impl Truth {
         }
     }
 
+    /// Data messages queued to sessions so far: owed ones, and made ones.
+    pub(crate) fn queued(&self) -> (u64, u64) {
+        let made = self.deliveries_numbered + self.deliveries_unnumbered;
+        (self.deliveries_owed, made)
+    }
+
+    /// Books what was queued since `before` to the group's account at `place`.
+    pub(crate) fn book(&mut self, place: usize, before: (u64, u64)) {
+        let (owed, made) = self.queued();
+        if let Some(row) = self.groups.rows.get_mut(place) {
+            row.deliveries_owed += owed - before.0;
+            row.deliveries_made += made - before.1;
+        }
+    }
+
+    /// Books a publish, or a send of the service, to the group's account at `place`.
+    pub(crate) fn executed(&mut self, place: usize, by_service: bool) {
+        if let Some(row) = self.groups.rows.get_mut(place) {
+            match by_service {
+                true => row.service_sends += 1,
+                false => row.publishes_executed += 1,
+            }
+        }
+    }
+
     /// How often the hub committed `kind`.
     pub fn fault_count(&self, kind: FaultKind) -> u64 {
         self.faults.get(kind.name()).copied().unwrap_or(0)
@@ -206,5 +301,22 @@ impl Truth {
     /// Books a refused recovery.
     pub(crate) fn recovery_refused(&mut self, reason: &'static str) {
         *self.recoveries_refused.entry(reason).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_beyond_the_bound_go_to_one_row_and_known_ones_stay() {
+        let mut accounts = GroupAccounts::default();
+        for n in 0..GROUPS_MAX + 3 {
+            accounts.place("chat", &format!("g{n}"));
+        }
+        assert_eq!(accounts.rows().len(), GROUPS_MAX + 1);
+        assert_eq!(accounts.place("chat", "g0"), 0);
+        assert_eq!(accounts.place("other", "g0"), GROUPS_MAX);
+        assert_eq!(accounts.rows()[GROUPS_MAX].group, "(rest)");
     }
 }

@@ -1,5 +1,7 @@
 //! From a finished run to its result.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::latency::LatencyTable;
@@ -97,6 +99,7 @@ impl Results {
             groups: groups(scenario, verification, &total),
             hub_truth: facts.hub_truth,
         };
+        results.keep_told_groups();
         results.thresholds = threshold::evaluate(&scenario.thresholds, &results, &facts.windows);
         let decision = verdict::decide(
             &results,
@@ -111,6 +114,21 @@ impl Results {
         results.exit_code = decision.exit_code;
         results.reasons = decision.reasons;
         results
+    }
+}
+
+impl Results {
+    /// Keeps of the hub's accounts of groups those that the result tells of by name.
+    fn keep_told_groups(&mut self) {
+        let rows = self.hub_truth.as_mut().and_then(|t| t.get_mut("groups"));
+        let Some(rows) = rows.and_then(Value::as_array_mut) else {
+            return;
+        };
+        let told: HashSet<&str> = self.groups.iter().map(|g| g.name.as_str()).collect();
+        rows.retain(|row| {
+            let name = row.get("group").and_then(Value::as_str);
+            name.is_some_and(|name| told.contains(name))
+        });
     }
 }
 

@@ -178,6 +178,7 @@ fn doubts(results: &Results, inconclusive: &[String], self_check_ok: bool) -> Ve
     if ledger.balances() && results.publish.balances() && !results.books_add_up() {
         doubts.push("the books of the pools or groups do not add up to the run's".into());
     }
+    doubts.extend(super::agreement::doubt(results));
     if results.generator.saturated {
         doubts.push(format!("generator limited: {}", results.generator.why));
     }

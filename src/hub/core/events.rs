@@ -393,6 +393,7 @@ impl Core {
         if let (Some(data), Some(hub)) = (data, hub) {
             let publication = Publication::of_server(hub, &data, self.now);
             let mut message = publication.message(None);
+            self.truth.answers_owed += 1;
             self.fan_out(&publication, None, &[session], &mut message);
         }
     }

@@ -19,6 +19,8 @@ struct Group {
     name: Rc<str>,
     hub: Key,
     members: Vec<Key>,
+    /// The place of its account in the truth, once something was published to it.
+    account: Option<usize>,
 }
 
 /// One session's place in one group.
@@ -132,6 +134,7 @@ impl Groups {
                     name: name.clone(),
                     hub: session.hub,
                     members: Vec::new(),
+                    account: None,
                 });
                 state.groups.insert(name, group);
                 group
@@ -180,6 +183,17 @@ impl Groups {
             hub.groups.remove(&state.name);
         }
         true
+    }
+
+    /// The place of a group's account, if it is known.
+    pub(crate) fn account(&self, group: Key) -> Option<usize> {
+        self.groups.get(group)?.account
+    }
+
+    pub(crate) fn set_account(&mut self, group: Key, account: usize) {
+        if let Some(group) = self.groups.get_mut(group) {
+            group.account = Some(account);
+        }
     }
 
     /// Takes the member list out for a fan-out; give it back with [`Groups::give_back`]

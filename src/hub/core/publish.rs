@@ -118,14 +118,37 @@ impl Core {
     ) {
         self.truth.publishes_executed += 1;
         self.restart_if_due(publication);
-        let Some(group) = self.group_of(publication) else {
+        let group = self.group_of(publication);
+        let account = self.account_of(publication, group);
+        self.truth.executed(account, false);
+        let Some(group) = group else {
             return;
         };
+        let before = self.truth.queued();
         // The list is taken out for the time of the fan-out; memberships change only
         // after it, when the sessions found too full are ended.
         let members = self.groups.take_members(group);
         self.fan_out(publication, user, &members, message);
         self.groups.give_back(group, members);
+        self.truth.book(account, before);
+    }
+
+    /// The place of the account of the group that it is published to.
+    pub(super) fn account_of(
+        &mut self,
+        publication: &Publication<'_>,
+        group: Option<Key>,
+    ) -> usize {
+        if let Some(account) = group.and_then(|group| self.groups.account(group)) {
+            return account;
+        }
+        let hub = self.groups.hub_name(publication.hub);
+        let name = publication.group.unwrap_or_default();
+        let account = self.truth.groups.place(&hub, name);
+        if let Some(group) = group {
+            self.groups.set_account(group, account);
+        }
+        account
     }
 
     /// Queues a message to these members, or connections, less the sender with noEcho.

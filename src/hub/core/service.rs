@@ -138,7 +138,13 @@ impl Core {
             }
         };
         let mut message = publication.message(None);
+        let before = self.truth.queued();
         self.fan_out(&publication, None, &keys, &mut message);
+        if let Target::Group(_) = target {
+            let account = self.account_of(&publication, self.group_of(&publication));
+            self.truth.executed(account, true);
+            self.truth.book(account, before);
+        }
         self.end_overflowed();
     }
 

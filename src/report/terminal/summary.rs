@@ -12,6 +12,9 @@ use crate::report::format::{bytes, count, duration, measured, micros, share};
 use crate::report::results::{Results, ThresholdResult, Verdict};
 use crate::verify::kinds::{Kind, Permitted, Unknown};
 
+/// Counts of groups told one by one when the hub disagrees.
+const GROUPS_SAID: usize = 3;
+
 /// How to come back to this run.
 #[derive(Debug)]
 pub struct Again<'a> {
@@ -336,20 +339,13 @@ fn truth(results: &Results, paint: Paint) -> Vec<String> {
     if checks.is_empty() {
         return vec!["not asked: the target keeps no account for us".into()];
     }
-    let items: Vec<_> = checks
+    let mut items: Vec<_> = checks
         .iter()
         .map(|check| {
             let hub = count(check.hub);
             let what = check.what;
             if !check.agrees() {
-                let most = match check.range.1 {
-                    u64::MAX => "or more".to_owned(),
-                    most => format!("to {}", count(most)),
-                };
-                paint.bad(&format!(
-                    "NO: {what} {hub}, expected {} {most}",
-                    count(check.range.0)
-                ))
+                paint.bad(&format!("NO: {check}"))
             } else if check.hub == check.range.0 {
                 format!("{what} {hub}")
             } else {
@@ -357,6 +353,17 @@ fn truth(results: &Results, paint: Paint) -> Vec<String> {
             }
         })
         .collect();
+    let groups = agreement::compare_groups(results);
+    let wrong = groups.iter().filter(|check| !check.agrees());
+    match wrong.clone().count() {
+        0 if groups.is_empty() => {}
+        0 => items.push(format!("each of {} groups", count(groups.len() as u64 / 3))),
+        _ => items.extend(
+            wrong
+                .take(GROUPS_SAID)
+                .map(|check| paint.bad(&format!("NO: {check}"))),
+        ),
+    }
     wrapped(&items, ", ")
 }
 
