@@ -72,6 +72,8 @@ metrics! {
     ORDER_INVERSIONS: COUNTER "hubstorm_order_inversions_total" ["across"] "Of the pairs compared, those in different orders; nobody promises one.";
     ORDER_NOTES: COUNTER "hubstorm_order_notes_total" ["outcome"] "Deliveries to the witnesses of the samples: noted, or without room.";
     UNSURE_PUBLISHES: GAUGE "hubstorm_unsure_publishes" ["outcome", "reached"] "Publishes of unknown outcome, or without one asked for, by how many of those they would be owed to they reached; known when the run is over.";
+    GROUP_PUBLISHES: GAUGE "hubstorm_group_publishes" ["group", "outcome"] "Publishes by group and outcome, the first 100 groups and the rest; known when the run is over.";
+    GROUP_PAIRS: GAUGE "hubstorm_group_delivery_pairs" ["group", "state"] "The delivery ledger by group, the first 100 groups and the rest; known when the run is over.";
     GENERATOR_SATURATED: GAUGE "hubstorm_generator_saturated" [] "1 while the generator itself is the bottleneck.";
     GENERATOR_CPU_CORES: GAUGE "hubstorm_generator_cpu_cores" [] "Cores used over the last second.";
     GENERATOR_CORES_ALLOWED: GAUGE "hubstorm_generator_allowed_cores" [] "Cores this process may use.";

@@ -18,7 +18,9 @@ use crate::generator::Sample;
 use crate::metrics::{LatencyKind, PoolStats, Snapshot};
 use crate::scenario::{ChaosKind, Scenario};
 use crate::verify::kinds::Kind;
-use crate::verify::{Delivery, Measured, Permitted, Tally, Unknown, Violation};
+use crate::verify::{
+    Delivery, GROUPS_TOLD, GroupBooks, Measured, Permitted, Tally, Unknown, Violation,
+};
 
 /// Upper bounds of the histogram buckets, s. Fixed, so that runs and workers can be added.
 pub const BUCKETS_S: [f64; 16] = [
@@ -41,6 +43,8 @@ pub struct ExporterState {
     pub snapshot: Snapshot,
     /// The delivery ledger so far, in the order of [`Snapshot::pools`].
     pub delivery: Vec<Delivery>,
+    /// The books of the first groups by name, then those of all others; at the end.
+    pub groups: Vec<(String, GroupBooks)>,
     /// Violations so far.
     pub violations: Tally<Violation>,
     /// Permitted sightings so far.
@@ -83,6 +87,14 @@ impl ExporterState {
                 .collect(),
             snapshot: Snapshot::new(scenario.pools.len()),
             delivery: vec![Delivery::default(); scenario.pools.len()],
+            groups: scenario
+                .groups
+                .iter()
+                .take(GROUPS_TOLD)
+                .map(String::as_str)
+                .chain(["(rest)"])
+                .map(|name| (name.to_owned(), GroupBooks::default()))
+                .collect(),
             violations: Tally::default(),
             permitted: Tally::default(),
             unknown: Tally::default(),
@@ -136,6 +148,7 @@ impl Collector for RunCollector {
         }
         verdict_families(&mut page, &state);
         measured_families(&mut page, &state.measured);
+        group_families(&mut page, &state.groups);
         generator_families(&mut page, &state);
         page.families()
     }
@@ -335,20 +348,44 @@ fn verdict_families(page: &mut Page, state: &ExporterState) {
     tally(page, names::PERMITTED, &state.permitted);
     tally(page, names::UNKNOWN, &state.unknown);
     for ((pool, _), ledger) in state.pools.iter().zip(&state.delivery) {
-        for (label, n) in [
-            ("expected", ledger.expected),
-            ("delivered", ledger.delivered),
-            ("verified", ledger.verified),
-            ("unverified", ledger.unverified),
-            ("not_owed", ledger.not_owed),
-            ("edge", ledger.edge),
-            ("lost", ledger.lost),
-            ("permitted", ledger.permitted),
-            ("unknown", ledger.unknown),
-            ("outside", ledger.outside),
-            ("addressed", ledger.addressed),
-        ] {
+        for (label, n) in pairs(ledger) {
             page.set(names::DELIVERY_PAIRS, &[pool, label], n);
+        }
+    }
+}
+
+/// The ledger by the state of its pairs.
+fn pairs(ledger: &Delivery) -> [(&'static str, u64); 11] {
+    [
+        ("expected", ledger.expected),
+        ("delivered", ledger.delivered),
+        ("verified", ledger.verified),
+        ("unverified", ledger.unverified),
+        ("not_owed", ledger.not_owed),
+        ("edge", ledger.edge),
+        ("lost", ledger.lost),
+        ("permitted", ledger.permitted),
+        ("unknown", ledger.unknown),
+        ("outside", ledger.outside),
+        ("addressed", ledger.addressed),
+    ]
+}
+
+fn group_families(page: &mut Page, groups: &[(String, GroupBooks)]) {
+    for (group, books) in groups {
+        let sent = &books.publish;
+        for (outcome, n) in [
+            ("attempted", sent.attempted),
+            ("acked", sent.acked),
+            ("failed", sent.failed),
+            ("unknown", sent.unknown),
+            ("unacked", sent.unacked),
+            ("outstanding", sent.outstanding),
+        ] {
+            page.set(names::GROUP_PUBLISHES, &[group, outcome], n);
+        }
+        for (state, n) in pairs(&books.delivery) {
+            page.set(names::GROUP_PAIRS, &[group, state], n);
         }
     }
 }

@@ -19,8 +19,7 @@ use crate::verify::{Delivery, ExchangeCounts, Incident, Measured, Sent, Verifier
 /// The schema that this version writes and reads.
 pub const SCHEMA: &str = "hubstorm.report/1";
 
-/// Groups whose books a result shows one by one.
-pub const GROUPS_TOLD: usize = 100;
+pub use crate::verify::GROUPS_TOLD;
 
 /// A whole result.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

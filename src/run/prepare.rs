@@ -212,7 +212,7 @@ pub(crate) fn run_with(
         failures,
     });
     if metrics.is_some()
-        && let Some(page) = watch.last_page(&finished.snapshot, &verification)
+        && let Some(page) = watch.last_page(&finished.snapshot, &verification, &results.groups)
     {
         dir.write_metrics(&page)?;
     }

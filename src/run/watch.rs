@@ -9,11 +9,13 @@ use crate::coordinator::{Phase, Tick};
 use crate::exporter::{self, MetricsServer, SharedState};
 use crate::generator::{Forecast, GeneratorFacts, Sampler};
 use crate::report::progress::{Now, Progress, ProgressMode};
+use crate::report::results::GroupResult;
 use crate::report::terminal::{Again, Banner, Paint, banner, summary};
 use crate::report::timeline::Held;
 use crate::report::write::{Event, WriteError};
 use crate::report::{EventLog, Monitor, Results, ResultsDir, RunInfo, Timeline};
 use crate::scenario::Scenario;
+use crate::verify::GroupBooks;
 
 /// Faults told apart in progress lines per second; more are summed up in one line.
 const FAULT_LINES_MAX: usize = 3;
@@ -214,10 +216,16 @@ impl Watch {
         &self,
         snapshot: &crate::metrics::Snapshot,
         verification: &crate::verify::Verification,
+        groups: &[GroupResult],
     ) -> Option<String> {
         let mut exported = self.exporter.lock().unwrap_or_else(PoisonError::into_inner);
         exported.snapshot = snapshot.clone();
         exported.delivery = verification.pools.clone();
+        let books = |group: &GroupResult| GroupBooks {
+            publish: group.publish,
+            delivery: group.delivery,
+        };
+        exported.groups = groups.iter().map(|g| (g.name.clone(), books(g))).collect();
         exported.violations = verification.violations.clone();
         exported.permitted = verification.permitted.clone();
         exported.unknown = verification.unknown.clone();

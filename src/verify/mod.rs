@@ -49,7 +49,8 @@ pub use exchange::{Exchange, ExchangeCounts, Letter, Party};
 pub use facts::{Causes, Exception, Facts, Fate, StreamFacts};
 pub use kinds::{Permitted, Tally, Unknown, Violation};
 pub use outcome::{
-    Delivery, GroupBooks, Incident, Measured, Sent, ShardOutcome, Verification, VerifierFacts,
+    Delivery, GROUPS_TOLD, GroupBooks, Incident, Measured, Sent, ShardOutcome, Verification,
+    VerifierFacts,
 };
 pub use plan::{LATE_AFTER, Mode, Plan, Promise, SlotPlan};
 pub use shard::{HOLES_MAX, Shard};

@@ -164,6 +164,9 @@ impl Measured {
     }
 }
 
+/// Groups whose books are shown one by one; all others together, and where it is of use.
+pub const GROUPS_TOLD: usize = 100;
+
 /// The books of one group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GroupBooks {

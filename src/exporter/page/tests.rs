@@ -12,6 +12,7 @@ pub(in crate::exporter) fn state() -> ExporterState {
         pools: vec![("talkers".into(), 100)],
         snapshot: Snapshot::new(1),
         delivery: vec![Delivery::default(); 2],
+        groups: vec![("room \"1\"".into(), GroupBooks::default())],
         violations: Tally::default(),
         permitted: Tally::default(),
         unknown: Tally::default(),
@@ -118,6 +119,8 @@ fn a_number_counted_is_the_number_shown() {
     state.violations.add(Violation::Lost, 2);
     state.unknown.add(Unknown::Foreign, 1);
     state.measured.late = 4;
+    state.groups[0].1.publish.acked = 11;
+    state.groups[0].1.delivery.lost = 13;
     state.measured.publisher_inversions = 6;
     state.measured.unacked_to_some = 8;
     state.delivery[0].expected = 9_007_199_254_740_991;
@@ -137,6 +140,14 @@ fn a_number_counted_is_the_number_shown() {
         (r#"hubstorm_violations_total{kind="lost"}"#, 2.0),
         (r#"hubstorm_unknown_total{kind="foreign"}"#, 1.0),
         ("hubstorm_late_deliveries_total", 4.0),
+        (
+            r#"hubstorm_group_publishes{group="room \"1\"",outcome="acked"}"#,
+            11.0,
+        ),
+        (
+            r#"hubstorm_group_delivery_pairs{group="room \"1\"",state="lost"}"#,
+            13.0,
+        ),
         (r#"hubstorm_order_inversions_total{across="groups"}"#, 6.0),
         (
             r#"hubstorm_unsure_publishes{outcome="unacked",reached="some"}"#,

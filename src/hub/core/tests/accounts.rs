@@ -4,6 +4,7 @@
 use super::*;
 use crate::hub::FaultKind;
 use crate::hub::core::connection_faults::ConnectFault;
+use crate::hub::truth::GroupTruth;
 
 /// What an incident of a kind must name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,4 +161,36 @@ fn an_unarmed_world_is_honest() {
     let world = busy("drop,group=another");
     assert!(world.core.truth().faults.is_empty());
     assert!(world.core.truth().recoveries_accepted == 1);
+}
+
+#[test]
+fn a_group_keeps_one_account_through_all_its_lives_and_the_accounts_add_up() {
+    let mut world = busy("drop,group=another");
+    let row = |world: &World| {
+        let rows = world.core.truth().groups.rows().iter();
+        rows.filter(|row| row.group == "g")
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let before = row(&world);
+    assert_eq!(before.len(), 1);
+    // Everybody goes, and the group with them; what is published then is owed to nobody.
+    world.core.restart();
+    let alone = world.client();
+    world.publish(alone, 1, "to nobody");
+    world.send(alone, r#"{"type":"joinGroup","group":"g","ackId":2}"#);
+    world.publish(alone, 3, "to itself");
+    let after = row(&world);
+    assert_eq!(after.len(), 1, "no second account");
+    let more = |of: fn(&GroupTruth) -> u64| of(&after[0]) - of(&before[0]);
+    assert_eq!(more(|row| row.publishes_executed), 2);
+    assert_eq!(more(|row| row.deliveries_owed), 1);
+    assert_eq!(more(|row| row.deliveries_made), 1);
+    let truth = world.core.truth();
+    let sum = |of: fn(&GroupTruth) -> u64| truth.groups.rows().iter().map(of).sum::<u64>();
+    assert_eq!(sum(|row| row.publishes_executed), truth.publishes_executed);
+    assert_eq!(
+        sum(|row| row.deliveries_owed) + truth.answers_owed,
+        truth.deliveries_owed
+    );
 }
