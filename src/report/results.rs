@@ -357,12 +357,12 @@ impl Ledger {
 /// What the verifier says of itself. See [`VerifierFacts`].
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Verifier {
-    /// What was done: `full` or `counts`.
+    /// How deep was looked: `full`, `digest` or `counts`.
     pub mode: String,
-    /// What the scenario asked for; `digest` is judged pair by pair, as `full` (beside the
-    /// contract).
+    /// Kinds of violation that the mode cannot see: a 0 of theirs says nothing, and a
+    /// threshold on one has no data (beside the contract).
     #[serde(default)]
-    pub asked: String,
+    pub not_verified: Vec<String>,
     /// Whether only a sample of the pairs was judged: never (beside the contract).
     #[serde(default)]
     pub sampled: bool,
@@ -383,7 +383,7 @@ impl From<&VerifierFacts> for Verifier {
     fn from(facts: &VerifierFacts) -> Self {
         Verifier {
             mode: facts.mode.into(),
-            asked: facts.asked.into(),
+            not_verified: facts.not_verified.iter().map(|&k| k.into()).collect(),
             sampled: facts.sampled,
             pairs: facts.pairs,
             bytes: facts.bytes,

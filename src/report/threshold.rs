@@ -109,8 +109,16 @@ pub fn lookup(results: &Results, metric: &str) -> Option<Measured> {
                 "unknown" => &results.unknown,
                 _ => &results.chaos,
             };
+            let blind = &results.verifier.not_verified;
             match name {
                 "total" => Some(counted(counts.total())),
+                // Seen or not: the mode does not look for it.
+                _ if group == "violations" && blind.iter().any(|kind| kind == name) => {
+                    Some(Measured {
+                        value: None,
+                        unit: Unit::Count,
+                    })
+                }
                 _ => counts.get(name).map(counted),
             }
         }

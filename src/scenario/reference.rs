@@ -121,7 +121,7 @@ pub const KEYS: &[Key] = &[
     key("duration", Form::Duration, "How long the load lasts; connecting comes before, draining after it. Left out: 30s.", "20s", &[]),
     key("drain", Form::Duration, "How long after load, last fault and last return deliveries may still arrive. Left out: 10s.", "10s", &[]),
     key("verify", Form::Map, "How deliveries are verified.", "{mode: full}", &[]),
-    key("verify.mode", Form::One(&["full", "digest", "counts"]), "Left out: full. `digest` is judged pair by pair, as `full`; what memory does not hold is unverified.", "digest", &[]),
+    key("verify.mode", Form::One(&["full", "digest", "counts"]), "Left out: full. `digest`: counts and sums of hashes by receiver, for groups too big for pairs; names no message, and order is not verified. `counts`: payloads are not read.", "digest", &[]),
     key("verify.promise", Form::One(&["published", "reference"]), "What the hub is held to. Left out: `reference` for the embedded hub, else `published`.", "published", &[]),
     key("verify.memory", Form::Size, "The verifier's memory. Left out: 1GiB.", "512MiB", &[]),
     key("target", Form::Map, "Where clients connect. Left out: the embedded hub.", "{hub: chat}", &[]),

@@ -14,7 +14,7 @@ use super::outcome::{
     Delivery, GroupBooks, Incident, Measured, ShardOutcome, Suspect, Verification, VerifierFacts,
 };
 use super::plan::{Mode, Plan};
-use super::recorder::{PUBLISHES_KEPT, PublishRecord, PublisherTrace};
+use super::recorder::{PublishRecord, PublisherTrace};
 use super::unsure;
 use crate::payload::StreamId;
 
@@ -109,12 +109,8 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
         unknown,
         measured,
         verifier: VerifierFacts {
-            mode: match plan.mode {
-                Mode::Counts => Mode::Counts.name(),
-                // Whatever fits the budget is judged pair by pair.
-                Mode::Full | Mode::Digest => Mode::Full.name(),
-            },
-            asked: plan.mode.name(),
+            mode: plan.mode.name(),
+            not_verified: not_verified(plan.mode),
             sampled: false,
             pairs: outcomes.iter().map(|o| o.pairs).sum(),
             bytes: outcomes.iter().map(|o| o.bytes).sum(),
@@ -126,6 +122,40 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
         incidents: incidents(plan, outcomes, &lies, &stalled, saw_error),
         inconclusive,
     }
+}
+
+/// The kinds of violation that cannot be seen without naming messages, or without reading
+/// payloads at all.
+fn not_verified(mode: Mode) -> Vec<&'static str> {
+    let blind: &[Violation] = match mode {
+        Mode::Full => &[],
+        // Losses of these kinds count as lost: which messages they are is not known.
+        Mode::Digest => &[
+            Violation::LostOverflow,
+            Violation::Reordered,
+            Violation::AckLie,
+            Violation::Stalled,
+        ],
+        Mode::Counts => &[
+            Violation::Lost,
+            Violation::LostAtJoin,
+            Violation::LostAtLeave,
+            Violation::LostOverflow,
+            Violation::Duplicated,
+            Violation::DedupeBroken,
+            Violation::Reordered,
+            Violation::SequenceReused,
+            Violation::Misdelivered,
+            Violation::DeliveredAfterLeave,
+            Violation::Echo,
+            Violation::Fabricated,
+            Violation::Corrupted,
+            Violation::AckLie,
+            Violation::AckForbiddenDelivered,
+            Violation::Stalled,
+        ],
+    };
+    blind.iter().map(|kind| kind.name()).collect()
 }
 
 fn by_pool(plan: &Plan, outcomes: &[ShardOutcome]) -> Vec<Delivery> {
@@ -356,7 +386,8 @@ fn incidents(
 fn publisher_story(incident: &mut Incident, trace: &PublisherTrace, sent: &[PublishRecord]) {
     if sent.is_empty() {
         incident.evidence.push(format!(
-            "publisher: no longer recorded; of each only the last {PUBLISHES_KEPT} publishes are, and what was asked for in time"
+            "publisher: no longer recorded; of each only the last {} publishes are, and what was asked for in time",
+            trace.publishes.kept()
         ));
     }
     for record in sent {

@@ -25,7 +25,7 @@ pub(super) struct Candidate {
 
 /// How two delivered copies of one message relate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Relation {
+pub(super) enum Relation {
     /// The same transmission: one execution, or one executed twice.
     Same,
     /// Two transmissions; the later had this cause.
@@ -41,7 +41,7 @@ pub(super) struct Waiting {
 }
 
 /// The meaning of a repetition.
-enum Meaning {
+pub(super) enum Meaning {
     Violation(Violation),
     Permitted(Permitted),
     Unknown(Unknown),
@@ -100,34 +100,13 @@ impl Shard {
                 cause: Cause::First,
             });
         }
-        let same = seen.iter().any(|s| {
-            s.tx == identity.tx || (s.attempt == identity.attempt && identity.attempt < 15)
-        });
         let copy = Seen {
             tx: identity.tx,
             attempt: identity.attempt,
             cause: identity.cause,
         };
-        let earlier = seen
-            .iter()
-            .filter(|s| s.attempt < copy.attempt)
-            .max_by_key(|s| s.attempt);
-        let later = seen
-            .iter()
-            .filter(|s| s.attempt > copy.attempt)
-            .min_by_key(|s| s.attempt);
-        let relation = match (same, earlier, later) {
-            (true, ..) | (false, None, None) => Relation::Same,
-            (false, Some(earlier), _) => Relation::Repeated {
-                cause: copy.cause,
-                adjacent: earlier.attempt + 1 == copy.attempt,
-            },
-            (false, None, Some(later)) => Relation::Repeated {
-                cause: later.cause,
-                adjacent: copy.attempt + 1 == later.attempt,
-            },
-        };
-        if !same {
+        let relation = relate_to(seen, copy);
+        if !is_among(seen, copy) {
             seen.push(copy);
         }
         relation
@@ -185,34 +164,9 @@ impl Shard {
 
     fn meaning(&self, candidate: &Candidate, floor: u32, causes: Causes) -> Meaning {
         let membership = &self.members[candidate.key.member() as usize];
-        match candidate.relation {
-            Relation::Same => {
-                if membership.reconnected
-                    && !candidate.same_connection
-                    && candidate.identity.seq < floor
-                {
-                    Meaning::Permitted(Permitted::DuplicatedAcrossConnections)
-                } else {
-                    Meaning::Violation(Violation::Duplicated)
-                }
-            }
-            Relation::Repeated { cause, adjacent } => {
-                let why = |of: Cause| cause == of || (!adjacent && causes.contains(of));
-                if why(Cause::NewConnection) {
-                    Meaning::Permitted(Permitted::DuplicatedByRetryOnNewConnection)
-                } else if why(Cause::FreshAckId) {
-                    Meaning::Permitted(Permitted::DuplicatedByRetryWithNewAckId)
-                } else if why(Cause::AfterError) {
-                    Meaning::Permitted(Permitted::DuplicatedByRetryAfterError)
-                } else if why(Cause::AfterRecovery) && self.plan.promise == Promise::Published {
-                    // The answer that the drop took may have been an error, which no hub
-                    // need remember; whether any error was seen elsewhere does not matter.
-                    Meaning::Unknown(Unknown::DuplicatedAfterLostAnswer)
-                } else {
-                    Meaning::Violation(Violation::DedupeBroken)
-                }
-            }
-        }
+        let across =
+            membership.reconnected && !candidate.same_connection && candidate.identity.seq < floor;
+        meaning(candidate.relation, across, causes, self.plan.promise)
     }
 
     fn count(&mut self, candidate: &Candidate, meaning: Meaning) {
@@ -254,4 +208,61 @@ impl Shard {
         )];
         self.incident(kind, subject, arrival.at, text, evidence);
     }
+}
+
+/// What a repetition means. `across`: on another connection, where the message was not owed.
+pub(super) fn meaning(
+    relation: Relation,
+    across: bool,
+    causes: Causes,
+    promise: Promise,
+) -> Meaning {
+    match relation {
+        Relation::Same if across => Meaning::Permitted(Permitted::DuplicatedAcrossConnections),
+        Relation::Same => Meaning::Violation(Violation::Duplicated),
+        Relation::Repeated { cause, adjacent } => {
+            let why = |of: Cause| cause == of || (!adjacent && causes.contains(of));
+            if why(Cause::NewConnection) {
+                Meaning::Permitted(Permitted::DuplicatedByRetryOnNewConnection)
+            } else if why(Cause::FreshAckId) {
+                Meaning::Permitted(Permitted::DuplicatedByRetryWithNewAckId)
+            } else if why(Cause::AfterError) {
+                Meaning::Permitted(Permitted::DuplicatedByRetryAfterError)
+            } else if why(Cause::AfterRecovery) && promise == Promise::Published {
+                // The answer that the drop took may have been an error, which no hub
+                // need remember; whether any error was seen elsewhere does not matter.
+                Meaning::Unknown(Unknown::DuplicatedAfterLostAnswer)
+            } else {
+                Meaning::Violation(Violation::DedupeBroken)
+            }
+        }
+    }
+}
+
+/// How a copy relates to those that came before.
+pub(super) fn relate_to(seen: &[Seen], copy: Seen) -> Relation {
+    let earlier = seen
+        .iter()
+        .filter(|s| s.attempt < copy.attempt)
+        .max_by_key(|s| s.attempt);
+    let later = seen
+        .iter()
+        .filter(|s| s.attempt > copy.attempt)
+        .min_by_key(|s| s.attempt);
+    match (is_among(seen, copy), earlier, later) {
+        (true, ..) | (false, None, None) => Relation::Same,
+        (false, Some(earlier), _) => Relation::Repeated {
+            cause: copy.cause,
+            adjacent: earlier.attempt + 1 == copy.attempt,
+        },
+        (false, None, Some(later)) => Relation::Repeated {
+            cause: later.cause,
+            adjacent: copy.attempt + 1 == later.attempt,
+        },
+    }
+}
+
+fn is_among(seen: &[Seen], copy: Seen) -> bool {
+    seen.iter()
+        .any(|s| s.tx == copy.tx || (s.attempt == copy.attempt && copy.attempt < 15))
 }

@@ -212,7 +212,7 @@ impl Shard {
         ));
     }
 
-    fn membership_story(&self, suspect: &Suspect, out: &mut Vec<String>) {
+    pub(super) fn membership_story(&self, suspect: &Suspect, out: &mut Vec<String>) {
         for window in &self.members[suspect.member as usize].windows {
             let mut line = format!(
                 "member on epoch {}: join sent {}",

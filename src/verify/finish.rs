@@ -22,20 +22,25 @@ impl Shard {
         self.cut_forged();
         self.resolve_candidates(true, now);
         let mut suspects = Vec::new();
-        for index in 0..self.groups.len() {
-            let targets: Vec<u32> = self.groups[index]
-                .streams
-                .iter()
-                .map(|s| s.invoked)
-                .collect();
-            self.judge_group(index, &targets, Some(&mut suspects));
+        if self.is_digest() {
+            self.finish_digests(now);
+            suspects = self.short_suspects();
+        } else {
+            for index in 0..self.groups.len() {
+                let streams = self.groups[index].streams.iter();
+                let targets: Vec<u32> = streams.map(|s| s.invoked).collect();
+                self.judge_group(index, &targets, Some(&mut suspects));
+            }
         }
         self.link_spoilt(&mut suspects);
         let stalls = self.find_stalls(&mut suspects);
         self.net_gaps(&suspects, now);
         let self_check = self.balance();
         for suspect in suspects.iter().filter(|suspect| !suspect.stalled) {
-            self.loss_incident(suspect, now);
+            match self.is_digest() {
+                true => self.short_incident(suspect, now),
+                false => self.loss_incident(suspect, now),
+            }
         }
         for stall in &stalls {
             self.stall_incident(stall, &suspects, now);
@@ -76,6 +81,9 @@ impl Shard {
 
     /// Cuts pairs back to what was sent; what lay above is fabricated.
     fn cut_forged(&mut self) {
+        for (slot, stream, seq) in self.cut_forged_digests() {
+            self.fabricated(slot, stream, seq, Time::ZERO);
+        }
         let mut forged = Vec::new();
         for group in &self.groups {
             for member in &group.members {
@@ -304,10 +312,13 @@ impl Shard {
             (Property::D5, read),
             (Property::D6, ledger.no_echo),
             (Property::D7, read),
-            (Property::O1, frames.placed()),
+            (
+                Property::O1,
+                if self.is_digest() { 0 } else { frames.placed() },
+            ),
             (Property::I1, read),
             (Property::I2, frames.placed()),
-            (Property::A1, totals.ok),
+            (Property::A1, if self.is_digest() { 0 } else { totals.ok }),
             (Property::A2, totals.duplicates),
             (Property::A3, totals.forbidden),
             (Property::A4, totals.answers),

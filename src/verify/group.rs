@@ -347,6 +347,12 @@ impl Group {
         }
     }
 
+    /// The newest checkpoint of `source`, with its time.
+    pub(super) fn newest(&self, source: usize) -> Option<(Time, Snapshot<'_>)> {
+        let newest = self.sources[source].checkpoints.last()?;
+        Some((newest.at, Snapshot::At(newest)))
+    }
+
     /// The source of a stream; `None` until one has spoken for it.
     pub(super) fn source_of(&self, stream: &Stream) -> Option<usize> {
         (stream.source != NO_SOURCE).then_some(usize::from(stream.source))
@@ -377,6 +383,15 @@ impl Group {
 }
 
 impl Snapshot<'_> {
+    /// Tells snapshots of one source apart.
+    pub(super) fn identity(self) -> u64 {
+        match self {
+            Snapshot::None => 0,
+            Snapshot::Current => 1,
+            Snapshot::At(checkpoint) => checkpoint.at.as_micros() + 2,
+        }
+    }
+
     /// (invoked, settled) of the stream at that time; `None` when there is no such time yet.
     pub(super) fn of(self, stream: &Stream) -> Option<(u32, u32)> {
         match self {

@@ -15,8 +15,8 @@ pub(super) struct Judged<'a> {
     pub(super) membership: &'a Membership,
     pub(super) member: u32,
     pub(super) resolved: Resolved<'a>,
-    reliable: bool,
-    attached: bool,
+    pub(super) reliable: bool,
+    pub(super) attached: bool,
 }
 
 impl<'a> Judged<'a> {

@@ -28,6 +28,32 @@ impl Ledger {
         self.counts[bucket as usize] += n;
     }
 
+    /// Moves `n` out of `bucket`; they come under another.
+    pub(super) fn take(&mut self, bucket: Bucket, n: u64) {
+        self.counts[bucket as usize] -= n;
+    }
+
+    /// Takes the pairs of a part out again.
+    pub(super) fn subtract(&mut self, part: &Ledger) {
+        for (mine, theirs) in self.counts.iter_mut().zip(part.counts) {
+            *mine -= theirs;
+        }
+    }
+
+    /// Pairs that may still come, and those of receivers that are away.
+    pub(super) fn open(&self) -> u64 {
+        [
+            Bucket::Lost,
+            Bucket::LostAtJoin,
+            Bucket::LostAtLeave,
+            Bucket::LostUnreliableConnected,
+            Bucket::Unverified,
+        ]
+        .map(|bucket| self.get(bucket))
+        .iter()
+        .sum()
+    }
+
     pub(super) fn get(&self, bucket: Bucket) -> u64 {
         self.counts[bucket as usize]
     }

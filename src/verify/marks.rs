@@ -106,6 +106,28 @@ impl Resolved<'_> {
             .all(|(_, s)| !matches!(s.visible, Snapshot::None))
     }
 
+    /// Two memberships with the same signature have the same marks, but for the ordinals
+    /// and the connections of their windows.
+    pub(super) fn signature(&self) -> SmallVec<[u64; 16]> {
+        let mut out = SmallVec::new();
+        for window in &self.windows {
+            let end = window.end.map_or(0, |end| end as u64 + 1);
+            out.push(end << 2 | u64::from(window.passed) << 1 | u64::from(window.closed));
+            for s in &window.sources {
+                for snapshot in [
+                    s.join_invoked,
+                    s.joined,
+                    s.visible,
+                    s.leave_invoked,
+                    s.ended,
+                ] {
+                    out.push(snapshot.identity());
+                }
+            }
+        }
+        out
+    }
+
     /// The windows in sequence numbers of `stream`.
     pub(super) fn marks(&self, stream: &Stream, out: &mut SmallVec<[Mark; 4]>) {
         out.clear();

@@ -59,7 +59,7 @@ pub(super) struct Window {
     pub(super) ended: Option<(Time, WindowEnd)>,
     /// It alone rules everything that is not folded yet: its floors are behind.
     pub(super) passed: bool,
-    /// Left, and everything that it could receive is folded: it rules nothing any more.
+    /// Over, and everything that it could receive is folded.
     pub(super) closed: bool,
 }
 
@@ -222,15 +222,20 @@ impl Membership {
 
     /// Forgets of the windows those that are `over`, by their places: everything that they
     /// could receive is folded. One whose join was never acked leaves no trace; one
-    /// that was left says only that nothing is owed any more.
+    /// is over says only why nothing is owed any more.
     pub(super) fn close_windows(&mut self, over: &[bool]) {
         let mut over = over.iter().copied().chain(std::iter::repeat(false));
         self.windows.retain(|window| {
             let over = over.next() == Some(true);
-            window.closed |=
-                over && window.passed && matches!(window.ended, Some((_, WindowEnd::Left)));
+            window.closed |= over && window.passed && window.ended.is_some();
             !(over && window.ended.is_some() && window.joined.is_none() && !window.passed)
         });
+    }
+
+    /// One window rules everything, and its end, if it has one, is behind: nothing of it
+    /// can be forgotten.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.windows.as_slice(), [only] if only.passed && (only.closed || only.ended.is_none()))
     }
 
     /// The earliest time that is still looked up.
@@ -239,12 +244,12 @@ impl Membership {
             None => Time::MAX,
             Some(window) if !window.passed => window.join_invoked,
             Some(window) => {
-                // After any other end the rule is the same for whatever comes.
                 let own = match (window.ended, window.leave_invoked) {
                     _ if window.closed => Time::MAX,
                     (Some((at, WindowEnd::Left)), left) => left.unwrap_or(at),
                     (None, Some(left)) => left,
-                    _ => Time::MAX,
+                    (Some((at, _)), _) => at,
+                    (None, None) => Time::MAX,
                 };
                 let next = self.windows.get(1).map_or(Time::MAX, |w| w.join_invoked);
                 own.min(next)

@@ -6,10 +6,12 @@
 //! A [`Shard`] per thread takes the events of its slots; shards exchange [`Facts`];
 //! [`conclude()`] merges what they end with. Read [`kinds`] for the vocabulary of verdicts,
 //! `shard` for the events, `frame` for the hot path, `judge` for the rules on losses,
-//! `duplicate` for those on repetitions, `conclude` for the self-checks.
+//! `duplicate` for those on repetitions, `conclude` for the self-checks. In mode `digest`
+//! `digest`, `tallied` and `short` take the place of the pairs.
 
 mod conclude;
 mod connection;
+mod digest;
 mod duplicate;
 mod events;
 mod evidence;
@@ -39,8 +41,10 @@ mod recorder;
 mod sending;
 mod settle;
 mod shard;
+mod short;
 mod spoilt;
 mod stall;
+mod tallied;
 mod unsure;
 
 pub use conclude::conclude;

@@ -11,7 +11,7 @@ use super::events::{Answer, Outcome};
 use super::facts::{Facts, StreamFacts};
 use super::membership::SEQ_MAX;
 use super::outcome::Sent;
-use super::recorder::{PublishRecord, PublisherTrace};
+use super::recorder::{PUBLISHES_KEPT, PublishRecord, PublisherTrace};
 use super::sending::{Open, OutStream};
 use crate::base::{AckId, Slot, Time};
 use crate::payload::{Identity, StreamId};
@@ -30,6 +30,8 @@ pub(super) struct Outbox {
     serial: u64,
     saw_error: bool,
     publishers: FxHashMap<u32, PublisherTrace>,
+    /// Publishes recorded of each.
+    recorded: usize,
     /// What the client told that cannot be: the harness contradicts itself.
     pub(super) mismatches: Mismatches,
     pub(super) totals: PublishTotals,
@@ -70,6 +72,7 @@ impl Outbox {
     pub(super) fn new(groups: usize) -> Self {
         Outbox {
             sent: vec![Sent::default(); groups],
+            recorded: PUBLISHES_KEPT,
             ..Outbox::default()
         }
     }
@@ -122,7 +125,7 @@ impl Outbox {
         self.touch(index);
         self.publishers
             .entry(id.publisher.0)
-            .or_insert_with(|| PublisherTrace::new(id.publisher))
+            .or_insert_with(|| PublisherTrace::new(id.publisher, self.recorded))
             .publishes
             .push(PublishRecord {
                 at: now,
@@ -297,6 +300,7 @@ impl Outbox {
     }
 
     pub(super) fn shrink_recorders(&mut self, cap: usize) {
+        self.recorded = self.recorded.min(cap);
         for trace in self.publishers.values_mut() {
             trace.publishes.shrink(cap);
         }

@@ -179,10 +179,10 @@ pub struct GroupBooks {
 /// What the verifier says of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct VerifierFacts {
-    /// What was done: `full` or `counts`.
+    /// How deep was looked: `full`, `digest` or `counts`.
     pub mode: &'static str,
-    /// What the plan asked for: `full`, `digest` or `counts`.
-    pub asked: &'static str,
+    /// Kinds of violation that the mode cannot see: a 0 of theirs says nothing.
+    pub not_verified: Vec<&'static str>,
     /// Whether only a sample of the pairs was judged. No mode does that.
     pub sampled: bool,
     /// Pairs (receiver, stream) held.

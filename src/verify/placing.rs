@@ -37,6 +37,13 @@ impl Shard {
             self.set_aside(member, identity, arrival);
             return false;
         }
+        if self.is_digest() {
+            let fresh = self.take_digested(member, stream, identity, arrival);
+            if fresh {
+                self.measure(member, identity, arrival);
+            }
+            return fresh;
+        }
         let key = PairKey::new(member, stream);
         if stream as usize >= self.members[member as usize].tracked() {
             self.grow(member, streams);
@@ -60,6 +67,12 @@ impl Shard {
                 return true;
             }
         }
+        self.measure(member, identity, arrival);
+        true
+    }
+
+    /// What is measured of a delivery and judged by nothing.
+    fn measure(&mut self, member: u32, identity: &Identity, arrival: &Arrival) {
         let late_after = self.plan.late_after.as_micros();
         let intended = identity.unwrap_intended(arrival.at.as_micros());
         if u128::from(arrival.at.as_micros().saturating_sub(intended)) > late_after {
@@ -69,7 +82,6 @@ impl Shard {
         if membership.observed {
             self.note(membership.slot, identity, arrival);
         }
-        true
     }
 
     /// A message counted as open below the horizon has come after all.

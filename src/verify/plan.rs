@@ -38,8 +38,8 @@ pub enum Mode {
     /// Every (message, receiver) pair is judged.
     #[default]
     Full,
-    /// For groups too big for pair tables. Judged like `Full` as long as the memory budget
-    /// holds; what it does not hold is counted as unverified.
+    /// For groups too big for pair tables: what a receiver got is kept as a count and a sum
+    /// of hashes. Loss, repetition and invention are seen, not named; order is not seen.
     Digest,
     /// Payloads carry no identity: only sequence ids and answers are judged, and every
     /// owed pair is counted as unverified.

@@ -395,12 +395,20 @@ impl Shard {
             }
             let group = &self.groups[group.index()];
             let resolved = membership.resolve(group);
+            let mut sent = 0;
             for (at, stream) in group.streams.iter().enumerate() {
                 resolved.marks(stream, &mut marks);
                 let floor = marks.last().map_or(u32::MAX, |mark| mark.floor);
-                let (next, _) = membership.frontier(at as u32);
-                missing += u64::from((stream.invoked + 1).saturating_sub(next.max(floor)));
+                let next = match self.is_digest() {
+                    true => stream.horizon + 1,
+                    false => membership.frontier(at as u32).0,
+                };
+                sent += u64::from((stream.invoked + 1).saturating_sub(next.max(floor)));
             }
+            missing += match self.is_digest() {
+                true => self.missing_in_digest(*member, sent),
+                false => sent,
+            };
         }
         missing
     }

@@ -43,6 +43,11 @@ impl<T> Ring<T> {
         }
     }
 
+    /// How many it keeps.
+    pub(super) fn kept(&self) -> usize {
+        self.cap
+    }
+
     /// Keeps at most `cap` from now on; what is there is dropped.
     pub(super) fn shrink(&mut self, cap: usize) {
         if cap < self.cap {
@@ -199,10 +204,10 @@ pub(super) struct PublisherTrace {
 }
 
 impl PublisherTrace {
-    pub(super) fn new(slot: Slot) -> Self {
+    pub(super) fn new(slot: Slot, kept: usize) -> Self {
         PublisherTrace {
             slot,
-            publishes: Ring::new(PUBLISHES_KEPT),
+            publishes: Ring::new(kept),
             connections: Vec::new(),
         }
     }

@@ -34,6 +34,12 @@ impl Shard {
         }
         self.last_fold = now;
         for index in 0..self.groups.len() {
+            if self.is_digest() {
+                self.cut_digest(index, now);
+                self.judge_cuts(index, now.saturating_sub(FOLD_AFTER));
+                self.forget(index, now);
+                continue;
+            }
             let targets: Vec<u32> = self.groups[index]
                 .streams
                 .iter()
@@ -68,7 +74,8 @@ impl Shard {
             .iter()
             .copied()
             .filter(|member| {
-                (0..group.streams.len() as u32)
+                // At most 2^24 streams.
+                (0..self.members[*member as usize].tracked() as u32)
                     .filter(|stream| self.members[*member as usize].frontier(*stream).1)
                     .any(|stream| {
                         let holes = self.pairs.holes(PairKey::new(*member, stream));
@@ -80,7 +87,7 @@ impl Shard {
         let mut passed = Vec::new();
         for member in &group.members {
             let membership = &self.members[*member as usize];
-            if !kept.contains(member) {
+            if !kept.contains(member) && !membership.is_plain() {
                 let at = passed_windows(membership, group);
                 passed.push((*member, at, windows_over(membership, group)));
             }
@@ -121,6 +128,9 @@ impl Shard {
     /// come, because the membership is open; and those
     /// of them settled for longer than `late_after`.
     pub(super) fn owed_now(&self, now: Time) -> (u64, u64) {
+        if self.is_digest() {
+            return self.owed_in_digest(now);
+        }
         let (mut missing, mut overdue) = (0, 0);
         self.each_owed(now, &mut |_, _, piece, old| {
             missing += piece.len();
@@ -134,7 +144,7 @@ impl Shard {
     /// pair, its stream, and the highest seq of the stream settled so long ago that it is
     /// overdue.
     pub(super) fn each_owed(&self, now: Time, sink: &mut impl FnMut(PairKey, &Stream, Piece, u32)) {
-        if self.plan.mode == Mode::Counts {
+        if self.plan.mode != Mode::Full {
             return;
         }
         let age = self.plan.late_after.max(Duration::from_secs(1));
@@ -182,6 +192,7 @@ impl Shard {
             + receivers
             + open
             + self.pairs.bytes()
+            + self.digest.bytes()
             + self.outbox.bytes()
             + self.pins.bytes()
             + self.observer.bytes()
@@ -193,11 +204,7 @@ impl Shard {
         let mut bytes = self.bytes();
         if bytes > self.plan.memory_budget && self.pressure == 0 {
             self.pressure = 1;
-            for receiver in &mut self.receivers {
-                receiver.frames.shrink(RECORDER_UNDER_PRESSURE);
-                receiver.control.shrink(RECORDER_UNDER_PRESSURE);
-            }
-            self.outbox.shrink_recorders(RECORDER_UNDER_PRESSURE);
+            self.shrink_recorders(RECORDER_UNDER_PRESSURE);
             bytes = self.bytes();
         }
         if bytes > self.plan.memory_budget && self.pressure == 1 {

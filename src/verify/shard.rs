@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::connection::Receiver;
+use super::digest::{self, Digest};
 use super::duplicate::{Candidate, Waiting};
 use super::events::{Answer, Outcome, Progress};
 use super::facts::Facts;
@@ -25,7 +26,7 @@ use super::outbox::Outbox;
 use super::outcome::Measured;
 use super::pairs::Pairs;
 use super::pins::Pins;
-use super::plan::Plan;
+use super::plan::{Mode, Plan};
 use super::unsure::Unsure;
 use crate::base::{AckId, Slot, Time};
 use crate::payload::{Identity, StreamId};
@@ -51,6 +52,7 @@ pub struct Shard {
     sources: Vec<Source>,
     pub(super) outbox: Outbox,
     pub(super) pairs: Pairs,
+    pub(super) digest: Digest,
     pub(super) candidates: Vec<Candidate>,
     pub(super) waiting: Vec<Waiting>,
     pub(super) frames: FrameCounts,
@@ -123,7 +125,9 @@ impl Shard {
     /// The verifier of `slots` under `plan`.
     pub fn new(plan: Arc<Plan>, slots: Range<u32>) -> Self {
         let groups = plan.addresses();
-        Shard {
+        let is_digest = plan.mode == Mode::Digest;
+        let digested = if is_digest { groups } else { 0 };
+        let mut shard = Shard {
             receivers: slots.clone().map(|_| Receiver::new()).collect(),
             members: Vec::new(),
             groups: (0..groups).map(|_| Group::default()).collect(),
@@ -132,6 +136,7 @@ impl Shard {
             sources: Vec::new(),
             outbox: Outbox::new(groups),
             pairs: Pairs::new(HOLES_MAX),
+            digest: Digest::new(digested),
             candidates: Vec::new(),
             waiting: Vec::new(),
             frames: FrameCounts::default(),
@@ -163,12 +168,31 @@ impl Shard {
             misuse: super::outbox::Mismatches::default(),
             plan,
             slots,
+        };
+        if is_digest {
+            shard.shrink_recorders(digest::RECORDED);
         }
+        shard
     }
 
     /// Follows at most `max` open holes; beyond, pairs are given up as unverified.
     pub fn limit_holes(&mut self, max: u64) {
         self.pairs.holes_max = max;
+    }
+
+    /// In mode `digest`: keeps at most `max` deliveries by message; receivers of more are
+    /// given up as unverified.
+    pub fn limit_held(&mut self, max: usize) {
+        self.digest.held_max = max;
+    }
+
+    /// Keeps less for evidence.
+    pub(super) fn shrink_recorders(&mut self, kept: usize) {
+        for receiver in &mut self.receivers {
+            receiver.frames.shrink(kept);
+            receiver.control.shrink(kept);
+        }
+        self.outbox.shrink_recorders(kept);
     }
 
     /// `n` more data frames were read from the sockets of this shard, counted where they
@@ -301,6 +325,7 @@ impl Shard {
             let streams = by_group.get(&index).map_or(&[][..], Vec::as_slice);
             group.apply(source, facts.at, streams.iter().copied());
         }
+        self.file_settled(false);
         self.place_waiting();
     }
 

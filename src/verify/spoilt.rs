@@ -37,7 +37,11 @@ impl Shard {
                         "a new message under an old sequenceId: the client must drop it".into()
                     });
                 }
-                self.spoil(step, identity, true);
+                if !self.spoil(step, identity, true) && self.is_digest() {
+                    // No pair holds it: it explains what is missing here.
+                    let bad = self.bad.entry((step.slot.0, step.epoch)).or_default();
+                    bad.corrupted += 1;
+                }
             }
         }
         self.exercised.add(Property::S3, 1);
@@ -62,6 +66,9 @@ impl Shard {
         if membership.may(step.epoch).is_none() && membership.left_at(step.epoch).is_none() {
             return true;
         }
+        if self.is_digest() {
+            return self.remembers(step, identity);
+        }
         let Some(stream) = self.groups[identity.group.index()].find_stream(identity.publisher)
         else {
             return false;
@@ -73,6 +80,15 @@ impl Shard {
                     && w.identity.stream() == identity.stream()
                     && w.identity.seq == identity.seq
             })
+    }
+
+    /// Whether the frame recorded under this sequence id held the same message; also when
+    /// none is recorded any more.
+    fn remembers(&self, step: &Step<'_>, identity: &Identity) -> bool {
+        // The newest record is this frame itself.
+        let older = self.receivers[step.index].frames.newest().skip(1);
+        let mut same_id = older.filter(|r| r.id == step.id && r.epoch == step.epoch);
+        same_id.all(|record| record.seq == 0 || record.is(identity))
     }
 
     /// Puts a spoilt message into its pair, if it is what the pair waits for, so that it is
@@ -91,6 +107,9 @@ impl Shard {
         let Some(member) = self.receivers[step.index].member(identity.group) else {
             return false;
         };
+        if self.is_digest() {
+            return false;
+        }
         let group = &mut self.groups[identity.group.index()];
         let stream = group.stream_of(identity.publisher);
         let (streams, horizon) = (group.streams.len(), group.streams[stream as usize].horizon);

@@ -59,6 +59,11 @@ impl Unsure {
         }
     }
 
+    /// Counts messages of which it is not told how far they came.
+    pub(super) fn leave_out(&mut self, ranges: &[Range]) {
+        self.untold += ranges.iter().map(Range::len).sum::<u64>();
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         (self.ranges * size_of::<Range>() + self.streams.len() * 48) as u64
     }

@@ -1,5 +1,7 @@
 //! The verifier against hand-written histories, and against a naive oracle on random ones.
 
+mod digest;
+mod digest_random;
 mod histories;
 mod limits;
 mod liveness;

@@ -75,6 +75,7 @@ pub(crate) struct Config {
     pub(crate) errors: bool,
     pub(crate) official: bool,
     pub(crate) promise: Promise,
+    pub(crate) mode: Mode,
     pub(crate) fault: Option<Fault>,
 }
 
@@ -98,6 +99,7 @@ impl Config {
             errors: rng.random_bool(0.5),
             official: rng.random_bool(0.3),
             promise,
+            mode: Mode::Full,
             fault,
         }
     }
@@ -227,7 +229,7 @@ impl Model {
         let plan = Plan {
             run: 7,
             promise: config.promise,
-            mode: Mode::Full,
+            mode: config.mode,
             memory_budget: 1 << 30,
             drain: Duration::from_secs(10),
             late_after: Duration::from_secs(2),

@@ -7,9 +7,9 @@ use crate::model::{Config, FAULTS, Fault, Model};
 use crate::oracle::{self, Verdict};
 
 /// The variable that names other seeds.
-const SEEDS: &str = "HUBSTORM_SEEDS";
+pub(crate) const SEEDS: &str = "HUBSTORM_SEEDS";
 
-fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
+pub(crate) fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let Ok(text) = std::env::var(SEEDS) else {
         return default;
     };
@@ -17,7 +17,7 @@ fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
     first.parse().unwrap()..last.parse().unwrap()
 }
 
-fn run(config: &Config) -> (Verification, Verdict, Model, u64) {
+pub(crate) fn run(config: &Config) -> (Verification, Verdict, Model, u64) {
     let mut model = Model::new(config.clone());
     let (found, missing) = model.run();
     let expected = oracle::judge(&model.tap.history, config.promise);

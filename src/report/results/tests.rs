@@ -200,7 +200,7 @@ pub(in crate::report) fn verification() -> Verification {
         measured: Measured::default(),
         verifier: VerifierFacts {
             mode: "full",
-            asked: "full",
+            not_verified: Vec::new(),
             sampled: false,
             pairs: 2000,
             bytes: 90_000,

@@ -370,16 +370,20 @@ fn truth(results: &Results, paint: Paint) -> Vec<String> {
 fn verifier(results: &Results) -> Vec<String> {
     let verifier = &results.verifier;
     let mut lines = vec![format!(
-        "mode {}{}, {} pairs in {}, self-check {}",
+        "mode {}, {} in {}, self-check {}",
         verifier.mode,
-        match verifier.asked == "digest" {
-            true => " (digest was asked for; every pair is judged all the same)",
-            false => "",
+        match verifier.mode.as_str() {
+            "digest" => "counts and sums of hashes".to_owned(),
+            _ => format!("{} pairs", count(verifier.pairs)),
         },
-        count(verifier.pairs),
         bytes(verifier.bytes),
         verifier.self_check
     )];
+    if !verifier.not_verified.is_empty() {
+        let wrapped = wrapped(&verifier.not_verified, ", ");
+        lines.push(format!("not verified: {}", wrapped[0]));
+        lines.extend(wrapped[1..].iter().map(|line| format!("  {line}")));
+    }
     if !verifier.not_exercised.is_empty() {
         let wrapped = wrapped(&verifier.not_exercised, ", ");
         lines.push(format!("not exercised: {}", wrapped[0]));
