@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hubstorm::base::{GroupId, Slot};
+use hubstorm::base::GroupId;
 use hubstorm::payload::Cause;
 use hubstorm::verify::{
     Answer, ConnectionEnd, Mode, Outcome, Permitted, Plan, Promise, Unknown, Verification,
@@ -197,14 +197,12 @@ fn what_races_a_join_is_set_apart() {
     for came in [false, true] {
         let mut world = joined(Promise::Reference);
         world.connect(4);
-        let now = world.tick();
-        world.shard(4).join_invoked(Slot(4), G, now);
+        let ack_id = world.ask(4, G, true);
         let racing = world.publish_to_all(0);
         if came {
             world.deliver(&racing, 4);
         }
-        let now = world.tick();
-        world.shard(4).join_answered(Slot(4), G, true, now);
+        world.told(4, G, true, ack_id);
         world.facts();
         let sent = world.publish_to_all(0);
         world.deliver(&sent, 4);
