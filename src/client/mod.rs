@@ -25,6 +25,6 @@ pub mod shared;
 pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Heal, Inject, Publish};
 pub use directory::Directory;
 pub use sabotage::Sabotage;
-pub(crate) use sabotage::{Road, STRIKES_AFTER};
+pub(crate) use sabotage::{KILLS_AFTER, Road};
 pub use server::Server;
 pub use shared::{Shared, SharedConfig};

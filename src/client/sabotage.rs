@@ -19,8 +19,10 @@ pub enum Sabotage {
     LoseFrame,
     /// Data frames are stamped two seconds before they came.
     LieAboutClock,
-    /// The last thread's fleet is gone half a second into the load.
-    KillFleet,
+    /// The first thread's fleet is gone two seconds into the load.
+    KillFirstFleet,
+    /// The last thread's is.
+    KillLastFleet,
     /// No open hole is followed.
     CapHoles,
     /// Every third message between threads and coordinator is lost, either way.
@@ -34,7 +36,9 @@ pub enum Sabotage {
 }
 
 /// When those that happen once happen, from the start of the load.
-pub(crate) const STRIKES_AFTER: Duration = Duration::from_millis(500);
+const STRIKES_AFTER: Duration = Duration::from_millis(500);
+/// When a fleet ends, from the start of the load: in the middle of what it publishes.
+pub(crate) const KILLS_AFTER: Duration = Duration::from_secs(2);
 
 impl Sabotage {
     /// What the verifier is told of the arrival of a frame; `None`: nothing, it is lost.

@@ -3,23 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::fut::ActorFutureExt;
-use actix::{
-    Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture,
-};
-use futures_util::future::join_all;
+use actix::{Actor, AsyncContext, Context, Handler, MessageResult};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
+use super::messages::{
+    CoordinatorConfig, Finished, FleetHandle, Fleets, Interrupt, Observe, Tick, Watcher,
+};
+use super::phase::{self, Phase, Standing, Timetable};
 use crate::base::{Clock, Time};
-use crate::chaos::{Injection, Plan};
-use crate::fleet::{Begin, Conclude, Deliver, Fleet, Report, Settle, StartLoad, StopLoad, Told};
-use crate::hub::{Hub, Truth};
+use crate::chaos::Plan;
+use crate::fleet::{Begin, Deliver, Lost, Report, StartLoad, StopLoad};
+use crate::hub::Hub;
 use crate::metrics::Snapshot;
 use crate::scenario::{ChaosKind, Scenario};
-use crate::verify::{self, ExchangeCounts, Facts, Letter, Progress, ShardOutcome, Verification};
-
-use super::phase::{self, Phase, Standing, Timetable};
+use crate::verify::{self, Facts, Letter, Mirror, Progress};
 
 /// How often phases are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -27,160 +24,51 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// A fleet that says nothing for so long is gone.
 const SILENT_AFTER: Duration = Duration::from_secs(10);
-/// How long fleets may take to settle, to tell each other the last facts, and to conclude.
-/// (They give the facts up long before, by rounds.)
-const CLOSE_WITHIN: Duration = Duration::from_secs(60);
 /// Notes kept for the report.
 const NOTES_MAX: usize = 100;
 
-/// A fleet, as the coordinator knows it.
-#[derive(Clone, Debug)]
-pub struct FleetHandle {
-    /// Its address.
-    pub addr: Addr<Fleet>,
-}
-
-/// What watchers are told each second.
-#[derive(Debug)]
-pub struct Tick<'a> {
-    /// Now.
-    pub now: Time,
-    /// The zero of the plan, once the load has started.
-    pub load_start: Option<Time>,
-    /// Where the run stands.
-    pub phase: Phase,
-    /// What the fleets say.
-    pub standing: Standing,
-    /// Totals over all fleets.
-    pub snapshot: &'a Snapshot,
-    /// What the verifiers have seen so far.
-    pub progress: &'a Progress,
-    /// Faults that came due since the last tick, with the time from the start of the load.
-    pub injected: &'a [Arc<Injection>],
-    /// Somebody interrupted the run.
-    pub interrupted: bool,
-}
-
-/// Is told each second how things stand; a text ends the load, and says why.
-pub type Watcher = Box<dyn FnMut(&Tick<'_>) -> Option<String>>;
-
-/// What a run needs.
-pub struct CoordinatorConfig {
-    /// The process clock.
-    pub clock: Clock,
-    /// What to do.
-    pub scenario: Arc<Scenario>,
-    /// The faults.
-    pub plan: Arc<Plan>,
-    /// What the verifiers know.
-    pub verify: Arc<verify::Plan>,
-    /// The embedded hub, when that is the target.
-    pub hub: Option<Hub>,
-    /// Who watches; a text ends the load early, and says why.
-    pub watcher: Watcher,
-    /// Who gets the end.
-    pub finished: oneshot::Sender<Finished>,
-}
-
-/// What a run ends with.
-#[derive(Debug)]
-pub struct Finished {
-    /// Totals.
-    pub snapshot: Snapshot,
-    /// The verdict on deliveries.
-    pub verification: Verification,
-    /// The most clients connected at one time, as far as reports tell.
-    pub connected_peak: u64,
-    /// How long the load lasted.
-    pub load: Duration,
-    /// The hub's own account, for the embedded hub.
-    pub truth: Option<Truth>,
-    /// Somebody interrupted the run.
-    pub interrupted: bool,
-    /// Why a watcher ended the load early: fails the run.
-    pub given_up: Option<String>,
-    /// No client ever had a connection.
-    pub unreachable: bool,
-    /// What went wrong in the harness itself: fails the run.
-    pub failures: Vec<String>,
-    /// Why the verdict is not the whole story.
-    pub doubts: Vec<String>,
-    /// Things worth telling, bounded.
-    pub notes: Vec<String>,
-}
-
-impl Finished {
-    /// The end of a run whose coordinator is gone: nothing is known, and that is said.
-    pub fn broken(plan: &verify::Plan, why: &str) -> Self {
-        Finished {
-            snapshot: Snapshot::default(),
-            verification: verify::conclude(plan, Vec::new()),
-            connected_peak: 0,
-            load: Duration::ZERO,
-            truth: None,
-            interrupted: false,
-            given_up: None,
-            unreachable: false,
-            failures: vec![why.to_owned()],
-            doubts: Vec::new(),
-            notes: Vec::new(),
-        }
-    }
-}
-
-/// Ctrl-C: drain and report; the second time: report at once.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Interrupt;
-
-/// Asks where the run stands.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "(Phase, Standing)")]
-pub struct Observe;
-
-/// Hands the coordinator its fleets, which need its address first.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Fleets {
-    /// Those that started.
-    pub fleets: Vec<FleetHandle>,
-    /// Why others did not.
-    pub failures: Vec<String>,
-}
-
-struct Seen {
+/// A fleet, as its reports show it.
+pub(super) struct Seen {
     /// The newest, without its letters.
-    report: Option<Report>,
-    snapshot: Snapshot,
-    at: Time,
+    pub(super) report: Option<Report>,
+    pub(super) snapshot: Snapshot,
+    pub(super) at: Time,
+    /// The fleet is gone, and why.
+    pub(super) lost: Option<String>,
 }
 
 /// The run's one authority.
 pub struct Coordinator {
-    clock: Clock,
+    pub(super) clock: Clock,
     scenario: Arc<Scenario>,
     plan: Arc<Plan>,
-    verify: Arc<verify::Plan>,
-    hub: Option<Hub>,
+    pub(super) verify: Arc<verify::Plan>,
+    pub(super) hub: Option<Hub>,
     watcher: Watcher,
-    finished: Option<oneshot::Sender<Finished>>,
+    pub(super) finished: Option<oneshot::Sender<Finished>>,
     times: Timetable,
-    phase: Phase,
-    fleets: Vec<FleetHandle>,
-    seen: Vec<Seen>,
+    pub(super) phase: Phase,
+    pub(super) fleets: Vec<FleetHandle>,
+    pub(super) seen: Vec<Seen>,
+    /// Fleets that have yet to hear that another is lost.
+    pub(super) untold: Vec<(usize, Lost)>,
+    /// What is owed to each fleet's receivers, should it be lost; where there are several.
+    pub(super) mirror: Option<Mirror>,
     /// Since when every publish has its outcome and the last facts go round.
-    telling: Option<Time>,
-    connected_peak: u64,
-    load_start: Option<Time>,
-    load_end: Option<Time>,
+    pub(super) telling: Option<Time>,
+    pub(super) connected_peak: u64,
+    pub(super) load_start: Option<Time>,
+    pub(super) load_end: Option<Time>,
     /// Injections already told to the watcher.
     told: usize,
     restarts: u64,
-    interrupts: u32,
+    pub(super) interrupts: u32,
     /// Why a watcher ended the load early.
-    given_up: Option<String>,
-    failures: Vec<String>,
-    notes: Vec<String>,
+    pub(super) given_up: Option<String>,
+    /// Fleets judge and end.
+    pub(super) concluding: bool,
+    pub(super) failures: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 impl Coordinator {
@@ -210,6 +98,8 @@ impl Coordinator {
             },
             fleets: Vec::new(),
             seen: Vec::new(),
+            untold: Vec::new(),
+            mirror: None,
             telling: None,
             connected_peak: 0,
             load_start: None,
@@ -218,18 +108,24 @@ impl Coordinator {
             restarts: 0,
             interrupts: 0,
             given_up: None,
+            concluding: false,
             failures: Vec::new(),
             notes: Vec::new(),
             scenario,
         }
     }
 
+    /// What the fleets say, without those that say nothing any more.
     fn standing(&self) -> Standing {
+        self.sum(self.seen.iter().filter(|seen| seen.lost.is_none()))
+    }
+
+    pub(super) fn sum<'s>(&self, seen: impl Iterator<Item = &'s Seen>) -> Standing {
         let mut standing = Standing {
             planned: u64::from(self.scenario.residents()),
             ..Standing::default()
         };
-        for report in self.seen.iter().filter_map(|seen| seen.report.as_ref()) {
+        for report in seen.filter_map(|seen| seen.report.as_ref()) {
             standing.ready += u64::from(report.ready);
             standing.ever_connected += u64::from(report.ever_connected);
             standing.departed += u64::from(report.departed);
@@ -240,7 +136,7 @@ impl Coordinator {
         standing
     }
 
-    fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::new(self.scenario.pools.len());
         self.seen
             .iter()
@@ -255,7 +151,8 @@ impl Coordinator {
             self.telling = None;
             return self.conclude(ctx);
         }
-        self.watch_fleets(now);
+        self.tell_of_lost();
+        self.watch_fleets(now, ctx);
         if !self.failures.is_empty() && !matches!(self.phase, Phase::Settling | Phase::Unreachable)
         {
             return self.enter(Phase::Settling, ctx);
@@ -265,19 +162,34 @@ impl Coordinator {
         }
     }
 
+    /// The fleets that are not lost.
+    pub(super) fn alive(&self) -> impl Iterator<Item = (usize, &FleetHandle)> {
+        let fleets = self.fleets.iter().zip(&self.seen).enumerate();
+        fleets.filter_map(|(index, (fleet, seen))| seen.lost.is_none().then_some((index, fleet)))
+    }
+
     /// Notices fleets that are gone and clients that panicked.
-    fn watch_fleets(&mut self, now: Time) {
+    fn watch_fleets(&mut self, now: Time, ctx: &mut Context<Self>) {
+        if self.concluding {
+            // They end one after the other now, as they should.
+            return;
+        }
+        let mut lost = Vec::new();
+        for (index, fleet) in self.alive() {
+            let seen = &self.seen[index];
+            if !fleet.addr.connected() {
+                lost.push((index, "its arbiter ended".to_owned()));
+            } else if now - seen.at > SILENT_AFTER {
+                lost.push((index, format!("it said nothing for {SILENT_AFTER:?}")));
+            }
+        }
+        for (index, why) in lost {
+            self.lose(index, why, now, ctx);
+        }
         if matches!(self.phase, Phase::Settling | Phase::Unreachable) || !self.failures.is_empty() {
             return;
         }
-        for (index, (fleet, seen)) in self.fleets.iter().zip(&self.seen).enumerate() {
-            if !fleet.addr.connected() {
-                self.failures
-                    .push(format!("fleet {index} is gone: its arbiter ended"));
-            } else if now - seen.at > SILENT_AFTER {
-                self.failures
-                    .push(format!("fleet {index} said nothing for {SILENT_AFTER:?}"));
-            }
+        for (index, seen) in self.seen.iter().enumerate() {
             let panicked = seen.report.as_ref().map_or(0, |report| report.panicked);
             if panicked > 0 {
                 self.failures.push(format!(
@@ -285,6 +197,38 @@ impl Coordinator {
                 ));
             }
         }
+    }
+
+    /// A fleet is gone for good. The load ends, as the run cannot pass any more and its
+    /// operator wants to know; but what the others are owed still arrives in the drain, or
+    /// the hub would be accused of what is under way.
+    pub(super) fn lose(&mut self, index: usize, why: String, now: Time, ctx: &mut Context<Self>) {
+        tracing::error!(fleet = index, why, "a fleet is gone");
+        self.seen[index].lost = Some(why);
+        if let Some(mirror) = &mut self.mirror {
+            mirror.lost(index);
+        }
+        let lost = Lost {
+            fleet: index,
+            slots: self.fleets[index].slots.clone(),
+        };
+        let others: Vec<_> = self.alive().map(|(to, _)| (to, lost.clone())).collect();
+        self.untold.extend(others);
+        self.tell_of_lost();
+        match self.phase {
+            Phase::Loading { .. } => self.stop_load(now, ctx),
+            Phase::Connecting { .. } => self.enter(Phase::Settling, ctx),
+            Phase::Draining { .. } | Phase::Settling | Phase::Unreachable => {}
+        }
+    }
+
+    /// Tells fleets of those that are lost; a mailbox that is full is tried again.
+    fn tell_of_lost(&mut self) {
+        let fleets = &self.fleets;
+        self.untold.retain(|(to, lost)| {
+            let addr = &fleets[*to].addr;
+            addr.try_send(lost.clone()).is_err() && addr.connected()
+        });
     }
 
     fn enter(&mut self, phase: Phase, ctx: &mut Context<Self>) {
@@ -369,11 +313,13 @@ impl Coordinator {
     /// blackout of hours in a run that is given up.
     fn stop_load(&mut self, now: Time, ctx: &mut Context<Self>) {
         self.load_end = Some(now);
-        for fleet in &self.fleets {
-            if fleet.addr.try_send(StopLoad).is_err() {
-                self.failures
-                    .push("a fleet did not take the end of the load".into());
-            }
+        let refused = self
+            .alive()
+            .filter(|(_, f)| f.addr.try_send(StopLoad).is_err());
+        let refused = refused.count();
+        if refused > 0 {
+            self.failures
+                .push(format!("{refused} fleets did not take the end of the load"));
         }
         self.enter(
             Phase::Draining {
@@ -386,136 +332,15 @@ impl Coordinator {
     }
 
     /// What is lost here is repeated until it is acknowledged.
-    fn pass_on(&self, letter: Letter<Arc<Facts>>) {
+    fn pass_on(&mut self, letter: Letter<Arc<Facts>>) {
         let to = self.fleets.get(usize::from(letter.to));
+        if to.is_none()
+            && let Some(mirror) = &mut self.mirror
+        {
+            return mirror.hear(letter);
+        }
         if to.is_some_and(|fleet| fleet.addr.try_send(Deliver(letter)).is_err()) {
             tracing::debug!("a fleet's mailbox is full or gone: its facts come again");
-        }
-    }
-
-    // ---- the end ----------------------------------------------------------------------
-
-    /// Has every publish settled; the last facts go round then.
-    fn close(&mut self, ctx: &mut Context<Self>) {
-        let fleets = self.fleets.clone();
-        let settling = async move {
-            join_all(
-                fleets
-                    .iter()
-                    .map(|fleet| timeout(CLOSE_WITHIN, fleet.addr.send(Settle))),
-            )
-            .await
-        };
-        ctx.spawn(settling.into_actor(self).map(|settled, coordinator, _| {
-            for (index, settled) in settled.into_iter().enumerate() {
-                if !matches!(settled, Ok(Ok(()))) {
-                    let failure = format!("fleet {index} did not settle");
-                    coordinator.failures.push(failure);
-                }
-            }
-            coordinator.telling = Some(coordinator.clock.now());
-        }));
-    }
-
-    /// Whether every fleet has told its last facts to all others, or has given that up: then
-    /// the verifiers miss them and say so.
-    fn all_told(&self, since: Time, now: Time) -> bool {
-        let told = |seen: &Seen| (seen.report.as_ref()).is_some_and(|r| r.told != Told::NotYet);
-        let mut fleets = self.fleets.iter().zip(&self.seen);
-        now - since > CLOSE_WITHIN
-            || fleets.all(|(fleet, seen)| told(seen) || !fleet.addr.connected())
-    }
-
-    /// Judges, and hands the result out.
-    fn conclude(&mut self, ctx: &mut Context<Self>) {
-        let fleets = self.fleets.clone();
-        let hub = self.hub.take();
-        let closing = async move {
-            let mut failures = Vec::new();
-            let truth = match &hub {
-                Some(hub) => Some(hub.truth().await),
-                None => None,
-            };
-            let concluded = join_all(
-                fleets
-                    .iter()
-                    .map(|fleet| timeout(CLOSE_WITHIN, fleet.addr.send(Conclude))),
-            )
-            .await;
-            let mut outcomes = Vec::new();
-            for (index, concluded) in concluded.into_iter().enumerate() {
-                match concluded {
-                    Ok(Ok(concluded)) => outcomes.push((index, concluded)),
-                    Ok(Err(_)) | Err(_) => failures.push(format!("fleet {index} gave no result")),
-                }
-            }
-            if let Some(hub) = hub {
-                hub.stop();
-            }
-            (outcomes, truth, failures)
-        };
-        let closed = closing.into_actor(self).map(
-            |(concluded, truth, failures), coordinator, ctx: &mut Context<Self>| {
-                let mut outcomes: Vec<ShardOutcome> = Vec::new();
-                let mut exchange = ExchangeCounts::default();
-                for (index, concluded) in concluded {
-                    let concluded = *concluded;
-                    coordinator.seen[index].snapshot = concluded.snapshot;
-                    if concluded.panicked > 0 && coordinator.failures.is_empty() {
-                        coordinator.failures.push(format!(
-                            "{} client actors panicked: a bug of the harness",
-                            concluded.panicked
-                        ));
-                    }
-                    exchange.merge(&concluded.exchange);
-                    outcomes.push(concluded.outcome);
-                }
-                coordinator.failures.extend(failures);
-                coordinator.finish(outcomes, exchange, truth);
-                ctx.stop();
-            },
-        );
-        ctx.spawn(closed);
-    }
-
-    fn finish(
-        &mut self,
-        outcomes: Vec<ShardOutcome>,
-        exchange: ExchangeCounts,
-        truth: Option<Truth>,
-    ) {
-        let standing = self.standing();
-        let mut doubts = Vec::new();
-        if standing.ready < standing.planned && standing.ever_connected > 0 {
-            doubts.push(format!(
-                "{} of {} clients were never ready",
-                standing.planned - standing.ready,
-                standing.planned
-            ));
-        }
-        let load = match (self.load_start, self.load_end) {
-            (Some(start), Some(end)) => end - start,
-            (Some(start), None) => self.clock.now() - start,
-            (None, _) => Duration::ZERO,
-        };
-        let mut verification = verify::conclude(&self.verify, outcomes);
-        verification.verifier.exchange = exchange;
-        let finished = Finished {
-            snapshot: self.snapshot(),
-            verification,
-            connected_peak: self.connected_peak,
-            load,
-            truth,
-            interrupted: self.interrupts > 0,
-            given_up: self.given_up.take(),
-            unreachable: self.phase == Phase::Unreachable || standing.ever_connected == 0,
-            failures: std::mem::take(&mut self.failures),
-            doubts,
-            notes: std::mem::take(&mut self.notes),
-        };
-        if let Some(waiting) = self.finished.take() {
-            // Nobody waits any more: the process is on its way out.
-            let _ = waiting.send(finished);
         }
     }
 }
@@ -536,6 +361,10 @@ impl Actor for Coordinator {
         ctx.set_mailbox_capacity(1024);
         ctx.run_interval(LOOK_EVERY, Self::look);
         ctx.run_interval(TICK_EVERY, |coordinator, ctx| {
+            let now = coordinator.clock.now();
+            if let Some(mirror) = &mut coordinator.mirror {
+                mirror.tick(now);
+            }
             if !matches!(coordinator.phase, Phase::Settling | Phase::Unreachable) {
                 coordinator.tick(ctx);
             }
@@ -556,8 +385,13 @@ impl Handler<Fleets> for Coordinator {
                 report: None,
                 snapshot: Snapshot::new(self.scenario.pools.len()),
                 at: now,
+                lost: None,
             })
             .collect();
+        if fleets.len() > 1 {
+            let slots: Vec<_> = fleets.iter().map(|fleet| fleet.slots.clone()).collect();
+            self.mirror = Some(Mirror::new(&self.verify, &slots));
+        }
         self.fleets = fleets;
         for fleet in &self.fleets {
             if fleet.addr.try_send(Begin).is_err() {
@@ -572,9 +406,14 @@ impl Handler<Report> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, mut report: Report, _: &mut Self::Context) {
-        for letter in std::mem::take(&mut report.letters) {
-            self.pass_on(letter);
+        if (self.seen.get(report.fleet)).is_none_or(|seen| seen.lost.is_some()) {
+            // Its slots are in no book any more: it must not come back to them.
+            return;
         }
+        let letters = std::mem::take(&mut report.letters);
+        letters.into_iter().for_each(|letter| self.pass_on(letter));
+        let answers = self.mirror.as_mut().map_or(Vec::new(), Mirror::round);
+        answers.into_iter().for_each(|letter| self.pass_on(letter));
         for note in report.notes.drain(..) {
             if self.notes.len() < NOTES_MAX {
                 self.notes.push(note);

@@ -15,8 +15,8 @@ use rustc_hash::FxHashMap;
 
 use crate::base::{Slot, Time};
 use crate::client::{
-    Abandon, Churn, Client, Depart, Goodbye, Heal, Inject, Publish, STRIKES_AFTER, Sabotage,
-    Server, Shared,
+    Abandon, Churn, Client, Depart, Goodbye, Heal, Inject, KILLS_AFTER, Publish, Sabotage, Server,
+    Shared,
 };
 use crate::metrics::latency;
 use crate::scenario::ChaosKind;
@@ -25,7 +25,7 @@ use crate::verify::{Progress, Shard};
 use super::agenda::{Agenda, Due, connects};
 use super::alarm::Alarm;
 use super::messages::{
-    Begin, Conclude, Concluded, Deliver, FleetConfig, Report, Settle, StartLoad, StopLoad,
+    Begin, Conclude, Concluded, Deliver, FleetConfig, Lost, Report, Settle, StartLoad, StopLoad,
 };
 use super::telling::{CLOSING_EVERY, Telling};
 
@@ -69,6 +69,9 @@ impl Fleet {
         let mut shard = Shard::new(config.verify.clone(), config.slots.clone());
         if config.shared.sabotage == Some(Sabotage::CapHoles) {
             shard.limit_holes(0);
+        }
+        if config.fleets > 1 {
+            shard.tell_members();
         }
         let shared = Shared::new(config.shared.clone(), shard)?;
         let mut connects = connects(&shared.scenario, &config.slots);
@@ -311,9 +314,13 @@ impl Handler<StartLoad> for Fleet {
     type Result = ();
 
     fn handle(&mut self, StartLoad(start): StartLoad, ctx: &mut Self::Context) {
-        let last = self.config.slots.end == self.shared.scenario.clients();
-        if self.shared.sabotage == Some(Sabotage::KillFleet) && last {
-            ctx.run_later(STRIKES_AFTER, |_, ctx| ctx.terminate());
+        let dies = match self.shared.sabotage {
+            Some(Sabotage::KillFirstFleet) => self.config.index == 0,
+            Some(Sabotage::KillLastFleet) => self.config.index + 1 == self.config.fleets,
+            _ => false,
+        };
+        if dies {
+            ctx.run_later(KILLS_AFTER, |_, ctx| ctx.terminate());
         }
         let restarts = self
             .config
@@ -354,6 +361,15 @@ impl Handler<Deliver> for Fleet {
     fn handle(&mut self, Deliver(letter): Deliver, _: &mut Self::Context) {
         let mut shard = self.shared.shard.borrow_mut();
         self.telling.hear(letter, &mut shard);
+    }
+}
+
+impl Handler<Lost> for Fleet {
+    type Result = ();
+
+    fn handle(&mut self, Lost { fleet, slots }: Lost, _: &mut Self::Context) {
+        self.telling.forget(fleet);
+        self.shared.shard.borrow_mut().source_lost(slots);
     }
 }
 

@@ -82,6 +82,17 @@ pub struct StopLoad;
 #[rtype(result = "()")]
 pub struct Deliver(pub Letter<Arc<Facts>>);
 
+/// Another fleet is gone: nothing is told to it any more, and what its publishers sent after
+/// its last facts is nobody's.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Lost {
+    /// Which.
+    pub fleet: usize,
+    /// Its clients.
+    pub slots: Range<u32>,
+}
+
 /// How far a fleet is with telling its last facts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Told {

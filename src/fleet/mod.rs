@@ -14,5 +14,6 @@ mod telling;
 
 pub use actor::Fleet;
 pub use messages::{
-    Begin, Conclude, Concluded, Deliver, FleetConfig, Report, Settle, StartLoad, StopLoad, Told,
+    Begin, Conclude, Concluded, Deliver, FleetConfig, Lost, Report, Settle, StartLoad, StopLoad,
+    Told,
 };

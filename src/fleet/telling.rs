@@ -29,12 +29,13 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    /// Of the fleet `index` among `fleets`.
+    /// Of the fleet `index` among `fleets`: if there are others, the coordinator hears it too.
     pub(super) fn new(index: usize, fleets: usize, sabotage: Option<Sabotage>) -> Self {
         // Fleets are threads of this process: far fewer than 2^16.
         let party = |index| index as Party;
+        let parties = if fleets > 1 { fleets + 1 } else { fleets };
         Telling {
-            exchange: Exchange::new(party(index), (0..fleets).map(party)),
+            exchange: Exchange::new(party(index), (0..parties).map(party)),
             closing: None,
             reports: 0,
             inwards: Road::of_letters(sabotage),
@@ -91,6 +92,11 @@ impl Telling {
                 shard.apply_facts(&facts);
             }
         }
+    }
+
+    /// Another fleet is gone.
+    pub(super) fn forget(&mut self, fleet: usize) {
+        self.exchange.forget(fleet as Party);
     }
 
     /// Numbers a report and sends it; false when it was not taken.

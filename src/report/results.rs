@@ -372,6 +372,13 @@ pub struct Verifier {
     pub bytes: u64,
     /// Properties that had no opportunity to fail.
     pub not_exercised: Vec<String>,
+    /// Threads that drove clients, and those of them that ended before the run (both beside
+    /// the contract).
+    #[serde(default)]
+    pub threads: u32,
+    /// See `threads`.
+    #[serde(default)]
+    pub threads_lost: u32,
     /// What the exchange of facts between threads had to bear (beside the contract).
     #[serde(default)]
     pub exchange: ExchangeCounts,
@@ -388,6 +395,8 @@ impl From<&VerifierFacts> for Verifier {
             pairs: facts.pairs,
             bytes: facts.bytes,
             not_exercised: facts.not_exercised.iter().map(|&p| p.into()).collect(),
+            threads: facts.threads,
+            threads_lost: facts.threads_lost,
             exchange: facts.exchange,
             self_check: facts.self_check.clone(),
         }

@@ -70,10 +70,12 @@ async fn conduct(job: Job, watch: Watch) -> (Finished, Watch) {
             "the coordinator panicked: a bug of the harness",
         ),
     };
-    for arbiter in arbiters {
+    for (index, arbiter) in arbiters.into_iter().enumerate() {
         arbiter.stop();
-        // An arbiter that panicked is counted by the coordinator.
-        let _ = arbiter.join();
+        // One that is lost may hang; the others are done. A panic was counted.
+        if !finished.lost.contains(&index) {
+            let _ = arbiter.join();
+        }
     }
     drop(coordinator);
     // The coordinator has stopped and dropped its end; until its task is gone, wait.
@@ -106,7 +108,7 @@ async fn start_fleets(
             shared: shared.clone(),
             index,
             fleets: arbiters as usize,
-            slots,
+            slots: slots.clone(),
             plan: plan.clone(),
             verify: verify.clone(),
             reports: coordinator.clone().recipient(),
@@ -118,7 +120,7 @@ async fn start_fleets(
             let _ = tell.send(Fleet::new(config).map(Actor::start));
         });
         match told.await {
-            Ok(Ok(addr)) => fleets.push(FleetHandle { addr }),
+            Ok(Ok(addr)) => fleets.push(FleetHandle { addr, slots }),
             Ok(Err(error)) => failures.push(format!("fleet {index}: {error}")),
             Err(_) => failures.push(format!(
                 "fleet {index} panicked at its start: a bug of the harness"

@@ -115,6 +115,8 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
             pairs: outcomes.iter().map(|o| o.pairs).sum(),
             bytes: outcomes.iter().map(|o| o.bytes).sum(),
             not_exercised,
+            threads: outcomes.len() as u32,
+            threads_lost: outcomes.iter().filter(|outcome| outcome.lost).count() as u32,
             // The shards do not drive it; whoever does adds what it bore.
             exchange: ExchangeCounts::default(),
             self_check,
@@ -247,7 +249,8 @@ fn check(outcomes: &[ShardOutcome]) -> String {
         for text in &outcome.self_check {
             wrong.push(format!("slots {:?}: {text}", outcome.slots));
         }
-        for speaker in outcomes {
+        // What a thread that is gone told last, not every other has heard.
+        for speaker in outcomes.iter().filter(|speaker| !speaker.lost) {
             let heard = outcome
                 .heard
                 .iter()

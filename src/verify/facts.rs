@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use crate::base::Time;
+use super::events::ConnectionEnd;
+use crate::base::{AckId, GroupId, Slot, Time};
 use crate::payload::{Cause, StreamId};
 
 /// What a shard's publishers did since the facts before.
@@ -25,6 +26,37 @@ pub struct Facts {
     pub pins: Vec<(StreamId, u32)>,
     /// The streams that changed; all others of the source stand as they did.
     pub streams: Vec<StreamFacts>,
+    /// What changed in the memberships of the source's receivers, in order; for a
+    /// [`Mirror`](super::Mirror), and empty where there is none.
+    pub members: Vec<MemberEvent>,
+}
+
+/// One event of a receiver that decides what it is owed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemberEvent {
+    /// The receiver.
+    pub slot: Slot,
+    /// When it happened.
+    pub at: Time,
+    /// What happened.
+    pub what: MemberChange,
+}
+
+/// What decides about memberships; see the methods of [`Shard`](super::Shard) of these names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemberChange {
+    /// A new connection, the slot's so-many-th from 0.
+    Connected(u16),
+    /// A join is about to be sent.
+    JoinInvoked(GroupId, AckId),
+    /// Its answer: success or not.
+    JoinAnswered(GroupId, AckId, bool),
+    /// A leave is about to be sent.
+    LeaveInvoked(GroupId, AckId),
+    /// Its answer: success or not.
+    LeaveAnswered(GroupId, AckId, bool),
+    /// The connection is over.
+    Ended(ConnectionEnd),
 }
 
 /// One stream's progress.

@@ -59,11 +59,21 @@ impl Shard {
         } in std::mem::take(&mut self.waiting)
         {
             self.frames.set_aside -= 1;
+            if self.is_lost(identity.publisher) {
+                self.beyond_facts(1);
+                continue;
+            }
             self.frames.fabricated += 1;
             self.violations.add(Violation::Fabricated, 1);
             let slot = self.members[member as usize].slot;
             self.fabricated(slot, identity.stream(), identity.seq, arrival.at);
         }
+    }
+
+    /// D7 is off for what publishers of a thread that is gone sent after its last word.
+    fn beyond_facts(&mut self, n: u64) {
+        self.frames.foreign += n;
+        self.unknown.add(Unknown::BeyondLastFacts, n);
     }
 
     fn fabricated(&mut self, slot: Slot, stream: StreamId, seq: u32, now: Time) {
@@ -132,6 +142,10 @@ impl Shard {
             let first = above.min(self.frames.first);
             self.frames.first -= first;
             self.frames.fill -= above - first;
+            if self.is_lost(publisher) {
+                self.beyond_facts(above);
+                continue;
+            }
             self.frames.fabricated += above;
             self.violations.add(Violation::Fabricated, above);
             if above > 0 {
@@ -401,6 +415,7 @@ impl Shard {
             serial: self.outbox.serial(),
             heard: self.heard_facts(),
             stopped,
+            lost: false,
         }
     }
 }

@@ -58,7 +58,7 @@ impl<'a> Judged<'a> {
                 &[]
             },
             shown: self.membership.shown(key.stream()),
-            blind_from: if self.shard.plan.mode == Mode::Counts {
+            blind_from: if self.shard.plan.mode == Mode::Counts || !self.shard.sees_frames {
                 1
             } else if self.membership.blind || self.shard.pairs.has_blind() {
                 self.shard

@@ -157,6 +157,8 @@ kinds! {
         RecoveryRefusedEarly => "recovery_refused_early",
         /// Traffic that is not of this run.
         Foreign => "foreign",
+        /// Of a publisher whose thread is gone, beyond its last word of what it sent.
+        BeyondLastFacts => "beyond_last_facts",
         /// A delivery for a gap that was already judged and folded away.
         LateOrDuplicate => "late_or_duplicate",
     }

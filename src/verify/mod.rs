@@ -28,6 +28,7 @@ pub mod kinds;
 mod ledger;
 mod marks;
 mod membership;
+mod mirror;
 mod observer;
 mod order;
 mod outbox;
@@ -50,8 +51,9 @@ mod unsure;
 pub use conclude::conclude;
 pub use events::{Answer, ConnectionEnd, FrameVerdict, LossCause, Outcome, Progress};
 pub use exchange::{Exchange, ExchangeCounts, Letter, Party};
-pub use facts::{Causes, Exception, Facts, Fate, StreamFacts};
+pub use facts::{Causes, Exception, Facts, Fate, MemberChange, MemberEvent, StreamFacts};
 pub use kinds::{Permitted, Tally, Unknown, Violation};
+pub use mirror::Mirror;
 pub use outcome::{
     Delivery, GROUPS_TOLD, GroupBooks, Incident, Measured, Sent, ShardOutcome, Verification,
     VerifierFacts,

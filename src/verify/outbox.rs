@@ -275,6 +275,7 @@ impl Outbox {
             saw_error: self.saw_error,
             pins: Vec::new(),
             streams,
+            members: Vec::new(),
         })
     }
 

@@ -191,6 +191,10 @@ pub struct VerifierFacts {
     pub bytes: u64,
     /// Properties that had no opportunity to fail.
     pub not_exercised: Vec<&'static str>,
+    /// Threads that drove clients, each with a verifier.
+    pub threads: u32,
+    /// Those of them that ended before the run did.
+    pub threads_lost: u32,
     /// What the exchange of facts between threads had to bear.
     pub exchange: ExchangeCounts,
     /// `ok`, or what did not balance.
@@ -317,4 +321,6 @@ pub struct ShardOutcome {
     pub(super) serial: u64,
     pub(super) heard: Vec<(Range<u32>, u64)>,
     pub(super) stopped: u64,
+    /// Of a thread that is gone: owed pairs counted, none verified.
+    pub(super) lost: bool,
 }

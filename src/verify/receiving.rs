@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Link, Recovery};
 use super::events::{ConnectionEnd, LossCause};
+use super::facts::MemberChange;
 use super::group::MEMBERSHIP_GRACE;
 use super::kinds::Unknown;
 use super::ledger::Property;
@@ -29,6 +30,7 @@ impl Shard {
         let Some(index) = self.local(slot) else {
             return;
         };
+        self.note_member(slot, now, MemberChange::Connected(epoch));
         if self.receivers[index].conn.is_some() {
             self.end_connection(index, ConnectionEnd::WindowPassed, now);
         }
@@ -65,6 +67,7 @@ impl Shard {
         let Some((index, epoch)) = self.on_connection(slot) else {
             return;
         };
+        self.note_member(slot, now, MemberChange::JoinInvoked(group, ack_id));
         if group.index() >= self.plan.groups.len() {
             self.misuse
                 .note(|| format!("slot {slot} joins group#{group}, which is not in the plan"));
@@ -101,6 +104,11 @@ impl Shard {
         let Some((index, epoch)) = self.on_connection(slot) else {
             return;
         };
+        self.note_member(
+            slot,
+            now,
+            MemberChange::JoinAnswered(group, ack_id, success),
+        );
         self.receivers[index]
             .control
             .push((now, Control::JoinAnswered(group, success)));
@@ -133,6 +141,7 @@ impl Shard {
         let Some((index, epoch)) = self.on_connection(slot) else {
             return;
         };
+        self.note_member(slot, now, MemberChange::LeaveInvoked(group, ack_id));
         self.receivers[index]
             .control
             .push((now, Control::LeaveInvoked(group)));
@@ -162,6 +171,11 @@ impl Shard {
         let Some((index, epoch)) = self.on_connection(slot) else {
             return;
         };
+        self.note_member(
+            slot,
+            now,
+            MemberChange::LeaveAnswered(group, ack_id, success),
+        );
         self.receivers[index]
             .control
             .push((now, Control::LeaveAnswered(group, success)));
@@ -263,6 +277,7 @@ impl Shard {
     /// The connection is over; its group memberships are gone with it.
     pub fn connection_ended(&mut self, slot: Slot, end: ConnectionEnd, now: Time) {
         if let Some((index, _)) = self.on_connection(slot) {
+            self.note_member(slot, now, MemberChange::Ended(end));
             self.end_connection(index, end, now);
         }
     }

@@ -14,7 +14,7 @@ use super::connection::Receiver;
 use super::digest::{self, Digest};
 use super::duplicate::{Candidate, Waiting};
 use super::events::{Answer, Outcome, Progress};
-use super::facts::Facts;
+use super::facts::{Facts, MemberEvent};
 use super::group::Group;
 use super::incident::{Incidents, Subject};
 use super::judge::Bucket;
@@ -50,6 +50,12 @@ pub struct Shard {
     /// The same by the receiver's pool.
     pub(super) pools: Vec<Ledger>,
     sources: Vec<Source>,
+    /// Shards that are gone.
+    pub(super) lost_sources: Vec<Range<u32>>,
+    /// Changes of memberships that no facts have told yet; `None`: nobody wants them.
+    pub(super) member_events: Option<Vec<MemberEvent>>,
+    /// False for the ghost of a shard: what is owed to it is unverified.
+    pub(super) sees_frames: bool,
     pub(super) outbox: Outbox,
     pub(super) pairs: Pairs,
     pub(super) digest: Digest,
@@ -134,6 +140,9 @@ impl Shard {
             ledgers: vec![Ledger::default(); groups],
             pools: vec![Ledger::default(); plan.pools()],
             sources: Vec::new(),
+            lost_sources: Vec::new(),
+            member_events: None,
+            sees_frames: true,
             outbox: Outbox::new(groups),
             pairs: Pairs::new(HOLES_MAX),
             digest: Digest::new(digested),
@@ -264,15 +273,18 @@ impl Shard {
 
     /// The facts since the last ones, for all other shards; this shard has applied them
     /// itself. Every 250 ms, and once more after the last publish is settled. `None` when
-    /// none of its slots publishes.
+    /// none of its slots publishes and there is nothing else to tell.
     pub fn take_facts(&mut self, now: Time) -> Option<Facts> {
         let planned = self.slots.clone().any(|slot| {
             self.plan
                 .slot(Slot(slot))
                 .is_some_and(|s| s.data_type.is_some())
         });
-        let speaks = planned || self.pins.has_wanted();
+        // A mirror waits for every shard's word, be it that nothing happened.
+        let mirrored = self.member_events.is_some();
+        let speaks = planned || mirrored || self.pins.has_wanted();
         let mut facts = self.outbox.take(self.slots.clone(), speaks, now)?;
+        facts.members = (self.member_events.as_mut()).map_or(Vec::new(), std::mem::take);
         facts.pins = self.pins.take_wanted();
         self.apply_facts(&facts);
         Some(facts)

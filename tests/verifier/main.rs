@@ -5,6 +5,7 @@ mod digest_random;
 mod histories;
 mod limits;
 mod liveness;
+mod lost;
 mod measured;
 mod model;
 mod noise;

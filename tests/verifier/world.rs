@@ -9,8 +9,8 @@ use hubstorm::base::{AckId, GroupId, SequenceId, Slot, Time};
 use hubstorm::payload::{Cause, Identity, Padding, StreamId, Template};
 use hubstorm::verify::kinds::Kind;
 use hubstorm::verify::{
-    Answer, ConnectionEnd, FrameVerdict, LossCause, Mode, Outcome, Permitted, Plan, Promise, Shard,
-    SlotPlan, Tally, Unknown, Verification, Violation, conclude,
+    Answer, ConnectionEnd, Exchange, Facts, FrameVerdict, LossCause, Mirror, Mode, Outcome,
+    Permitted, Plan, Promise, Shard, SlotPlan, Tally, Unknown, Verification, Violation, conclude,
 };
 use hubstorm::wire::{Data, DataMessage, DataType, MessageFrom};
 
@@ -62,6 +62,9 @@ pub(crate) struct World {
     pub(crate) now: u64,
     clients: Vec<Client>,
     seqs: HashMap<StreamId, u32>,
+    /// Who would know what a shard's receivers are owed, and the shards' ends of the road.
+    mirror: Option<(Mirror, Vec<Exchange<Arc<Facts>>>)>,
+    lost: Option<usize>,
 }
 
 pub(crate) const G: GroupId = GroupId(0);
@@ -81,7 +84,31 @@ impl World {
             plan,
             now: 1_000_000,
             seqs: HashMap::new(),
+            mirror: None,
+            lost: None,
         }
+    }
+
+    /// As [`World::joined_with`], and a mirror knows of it from the beginning.
+    pub(crate) fn mirrored(promise: Promise) -> Self {
+        let mut world = World::new(plan(promise, 5, 2));
+        world
+            .shards
+            .iter_mut()
+            .for_each(|shard| shard.tell_members());
+        let mirror = Mirror::new(&world.plan, &[0..2, 2..5]);
+        let ends = (0..2).map(|me| Exchange::new(me, [2])).collect();
+        world.mirror = Some((mirror, ends));
+        world.join_all();
+        world
+    }
+
+    /// The thread of a shard is gone.
+    pub(crate) fn lose_thread(&mut self, thread: usize) {
+        self.lost = Some(thread);
+        let (mirror, _) = self.mirror.as_mut().expect("a mirrored world");
+        mirror.lost(thread);
+        self.shards[1 - thread].source_lost([0..2, 2..5][thread].clone());
     }
 
     /// Publisher 0, receivers 1..=3 joined to group 0, outsider 4; everybody knows.
@@ -91,14 +118,18 @@ impl World {
 
     pub(crate) fn joined_with(plan: Plan) -> Self {
         let mut world = World::new(plan);
+        world.join_all();
+        world
+    }
+
+    fn join_all(&mut self) {
         for slot in 0..5 {
-            world.connect(slot);
+            self.connect(slot);
         }
         for slot in 1..=3 {
-            world.join(slot, G);
+            self.join(slot, G);
         }
-        world.wait(Duration::from_secs(11));
-        world
+        self.wait(Duration::from_secs(11));
     }
 
     pub(crate) fn time(&self) -> Time {
@@ -126,14 +157,28 @@ impl World {
 
     pub(crate) fn facts(&mut self) {
         let now = self.tick();
-        let all: Vec<_> = self
-            .shards
-            .iter_mut()
-            .filter_map(|s| s.take_facts(now))
-            .collect();
-        for shard in &mut self.shards {
-            for facts in &all {
-                shard.apply_facts(facts);
+        let mut all = Vec::new();
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            if self.lost == Some(index) {
+                continue;
+            }
+            let Some(facts) = shard.take_facts(now).map(Arc::new) else {
+                continue;
+            };
+            if let Some((mirror, ends)) = &mut self.mirror {
+                ends[index].push(facts.clone());
+                let letters = ends[index].round();
+                letters.into_iter().for_each(|letter| mirror.hear(letter));
+                for answer in mirror.round() {
+                    ends[usize::from(answer.to)].take(answer);
+                }
+                mirror.tick(now);
+            }
+            all.push(facts);
+        }
+        for (index, shard) in self.shards.iter_mut().enumerate() {
+            if self.lost != Some(index) {
+                all.iter().for_each(|facts| shard.apply_facts(facts));
             }
         }
     }
@@ -455,7 +500,11 @@ impl World {
     pub(crate) fn finish(mut self) -> Verification {
         self.wait(Duration::from_secs(1));
         let now = self.tick();
-        let outcomes = self.shards.iter_mut().map(|s| s.finish(now)).collect();
+        let books = |(index, shard): (usize, &mut Shard)| match &mut self.mirror {
+            Some((mirror, _)) if self.lost == Some(index) => mirror.books(index, now).unwrap(),
+            _ => shard.finish(now),
+        };
+        let outcomes = self.shards.iter_mut().enumerate().map(books).collect();
         conclude(&self.plan, outcomes)
     }
 }

@@ -205,6 +205,8 @@ pub(in crate::report) fn verification() -> Verification {
             pairs: 2000,
             bytes: 90_000,
             not_exercised: vec!["D6 echo"],
+            threads: 1,
+            threads_lost: 0,
             exchange: Default::default(),
             self_check: "ok".into(),
         },

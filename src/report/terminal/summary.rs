@@ -113,6 +113,13 @@ pub fn verdict_line(results: &Results, paint: Paint) -> String {
             results.verifier.mode
         ));
     }
+    let (threads, lost) = (results.verifier.threads, results.verifier.threads_lost);
+    if lost > 0 {
+        parts.push(format!(
+            "coverage: {} of {threads} threads",
+            threads.saturating_sub(lost)
+        ));
+    }
     parts.push(format!("promise: {}", results.promise));
     for (name, counts) in [
         ("unknown", &results.unknown),

@@ -112,3 +112,13 @@ fn colours_only_where_they_are_wanted() {
     assert_eq!(Paint::detect(true, true), Paint::PLAIN);
     assert_eq!(Paint::detect(false, false), Paint::PLAIN);
 }
+
+/// Whoever reads one line must see that it is about a part of the run.
+#[test]
+fn the_verdict_names_its_coverage_when_a_thread_is_gone() {
+    let mut part = results();
+    assert!(!verdict_line(&part, Paint::PLAIN).contains("coverage"));
+    (part.verifier.threads, part.verifier.threads_lost) = (8, 1);
+    let line = verdict_line(&part, Paint::PLAIN);
+    assert!(line.contains("| coverage: 7 of 8 threads |"), "{line}");
+}
