@@ -65,13 +65,14 @@ struct Ended;
 /// One simulated client.
 pub struct Client(Rc<Shell>);
 
-/// What the actor and its pump share.
+/// What the actor and its pump share. What each turn looks at lies together, at the front.
+#[repr(C)]
 struct Shell {
-    body: RefCell<Body>,
-    /// The pump's, once it runs.
-    pump: RefCell<Option<Waker>>,
     /// The actor is gone: so must be the pump.
     over: Cell<bool>,
+    /// The pump's, once it runs.
+    pump: RefCell<Option<Waker>>,
+    body: RefCell<Body>,
     shared: Rc<Shared>,
 }
 

@@ -22,7 +22,8 @@ use super::shared::Shared;
 /// bounds them.
 const UNSENT_MAX: usize = 256 * 1024;
 
-/// One simulated client.
+/// One simulated client. In the order of use, as [`Session`] is and for the same reason.
+#[repr(C)]
 pub(super) struct Body {
     pub(super) session: Session<Message>,
     pub(super) me: Me,

@@ -23,24 +23,26 @@ pub(super) enum Phase {
     Stopped,
 }
 
-/// Everything of a client but its session and its socket.
+/// Everything of a client but its session and its socket. In the order of use.
+#[repr(C)]
 pub(super) struct Me {
     pub(super) shared: Rc<Shared>,
-    pub(super) slot: Slot,
     pub(super) pool: usize,
-    pub(super) groups: Vec<GroupId>,
+    pub(super) slot: Slot,
     /// The address of its own connection, where somebody sends to it.
     replies: Option<GroupId>,
+    /// When the next message of a closed loop is due.
+    pub(super) next_publish: Option<Time>,
+    pub(super) presence: Presence,
     pub(super) numbering: Numbering,
-    phase: Phase,
+    pub(super) groups: Vec<GroupId>,
+    // From here on: connections that come and go.
     /// First joins not answered yet; `None` until the first connection.
     pub(super) unjoined: Option<usize>,
     /// When the transport was lost, until the session is up again.
     lost_at: Option<Time>,
     pub(super) dialled_at: Time,
-    pub(super) presence: Presence,
-    /// When the next message of a closed loop is due.
-    pub(super) next_publish: Option<Time>,
+    phase: Phase,
     /// A fault of ours is at work on the transport.
     pub(super) injected: bool,
     /// The harness itself gave the transport up.
@@ -135,6 +137,7 @@ impl Me {
                 }
             }
         };
+        self.numbering.tell_receipt(&self.shared, self.slot);
         let verdict = self
             .shared
             .shard
@@ -177,6 +180,7 @@ impl Me {
         now: Time,
     ) {
         tracing::trace!(slot = %self.slot, event = event_name(&event), "session");
+        self.numbering.tell_receipt(&self.shared, self.slot);
         match event {
             Event::Connected {
                 connection_id,

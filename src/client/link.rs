@@ -22,13 +22,14 @@ type Dialling = Pin<Box<dyn Future<Output = Result<Socket, DialError>>>>;
 
 /// At most one socket and one dial at a time, and the sockets that a fault keeps half-open.
 #[derive(Default)]
+#[repr(C)]
 pub(super) struct Link {
-    pub(super) socket: Option<Socket>,
     dial: Option<Dialling>,
+    pub(super) armed: Armed,
+    pub(super) socket: Option<Socket>,
     /// A half-open socket is kept until the client has a new transport: its peer must not
     /// learn from a FIN that it is gone.
     ghost: Option<Box<Socket>>,
-    pub(super) armed: Armed,
 }
 
 impl Link {

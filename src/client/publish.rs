@@ -1,6 +1,8 @@
 //! Publishes: numbering, stamping, encoding.
 
-use crate::base::{AckId, Draws, GroupId, Slot, Time};
+use std::cell::Cell;
+
+use crate::base::{AckId, Draws, GroupId, SequenceId, Slot, Time};
 use crate::payload::{Identity, StreamId, Template};
 use crate::protocol::{Control, Operation, Transmission, Transmit};
 use crate::scenario::{Destination, Publish, Scenario, Sizes};
@@ -43,6 +45,8 @@ pub(super) struct Numbering {
     turn: usize,
     /// Sizes and destinations, where they are random.
     draws: Option<Draws>,
+    /// The last receipt, until the verifier is told: see [`Numbering::tell_receipt`].
+    receipt: Cell<Option<(SequenceId, Time)>>,
 }
 
 impl Numbering {
@@ -62,6 +66,15 @@ impl Numbering {
     /// A number from 0 to 1; 0 for clients whose messages leave nothing to chance.
     pub(super) fn draw(&mut self) -> f64 {
         self.draws.as_mut().map_or(0.0, Draws::fraction)
+    }
+
+    /// Tells the verifier of the last receipt. It must know before it hears anything else of
+    /// the receiver, and need not before: what it keeps of a receiver is cold memory when a
+    /// receipt falls due, and is wanted anyway for what comes next.
+    pub(super) fn tell_receipt(&self, shared: &Shared, slot: Slot) {
+        if let Some((id, at)) = self.receipt.take() {
+            shared.shard.borrow_mut().sequence_acked(slot, id, at);
+        }
     }
 
     pub(super) fn next_seq(&mut self, group: GroupId) -> u32 {
@@ -148,10 +161,7 @@ impl Numbering {
                 codec::encode_upstream(subprotocol, &Upstream::Ping, &mut scratch.frame)
             }
             Transmit::Control(Control::SequenceAck(sequence_id)) => {
-                shared
-                    .shard
-                    .borrow_mut()
-                    .sequence_acked(slot, sequence_id, now);
+                self.receipt.set(Some((sequence_id, now)));
                 let frame = Upstream::SequenceAck { sequence_id };
                 codec::encode_upstream(subprotocol, &frame, &mut scratch.frame);
             }

@@ -36,6 +36,7 @@ pub(super) enum Answered<C> {
 
 /// The table. Order is the order of asking; at most `in_flight_max` entries beside rejoins.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Requests<C> {
     entries: Vec<Request<C>>,
     next_request: u64,

@@ -184,9 +184,8 @@ impl AsyncWrite for Layers {
 ///
 /// Dropping it ends the connection with a FIN and no close frame, or with a reset after
 /// [`Control::reset`]; frames not yet flushed are lost.
+#[repr(C)]
 pub struct Socket {
-    io: Layers,
-    assembler: Assembler,
     /// The bytes of a frame that has not come whole; also whole frames after a break.
     rest: BytesMut,
     /// Frames, masked, that wait to be written.
@@ -194,6 +193,8 @@ pub struct Socket {
     /// Something was written that TLS may still hold.
     unflushed: bool,
     closing: bool,
+    io: Layers,
+    assembler: Assembler,
     frames_refused: u64,
 }
 
