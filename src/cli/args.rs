@@ -340,7 +340,7 @@ pub enum BenchPart {
 /// A figure of `bench-self`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum BenchFigure {
-    /// CPU time per delivery at 1,000, 9,000 and 18,000 clients (2 min)
+    /// CPU time per delivery at 1,000, 9,000 and 18,000 clients, at one rate and at one rate per client (3 min)
     Cpu,
     /// Memory per client, plain and with TLS (2 min a round)
     Memory,

@@ -47,11 +47,28 @@ pub(super) fn beside_raw(size: Size, raw: bool) -> Result<Measured> {
     Ok(whole)
 }
 
-/// CPU time per delivery at several numbers of clients.
+/// CPU time per delivery at several numbers of clients: first all at one rate in sum, so
+/// that each client has less to do the more there are, and pays more of its receipts and
+/// wake-ups for each message; then at the rate per client of the first.
 pub(super) fn cpu(args: &BenchArgs, size: Size) -> Result<()> {
-    for clients in [1_000, 9_000, 18_000] {
-        let size = Size { clients, ..size };
-        println!("{clients} clients, {} deliveries/s", size.rate);
+    let rate = size.rate;
+    let sizes = [
+        (1_000, rate),
+        (9_000, rate),
+        (18_000, rate),
+        (9_000, 9 * rate),
+        (18_000, 9 * rate),
+    ];
+    for (clients, rate) in sizes {
+        let size = Size {
+            clients,
+            rate,
+            ..size
+        };
+        println!(
+            "{clients} clients, {rate} deliveries/s, {:.1} a client",
+            rate as f64 / clients as f64
+        );
         for _ in 0..args.rounds {
             beside_raw(size, !args.no_raw)?;
         }
