@@ -352,6 +352,8 @@ pub enum BenchFigure {
     Embedded,
     /// How long 9,000 clients take to connect and join (20 s)
     Connect,
+    /// What the forecast counts with, each measured by two runs (5 min a round)
+    Prices,
     /// The delay of the generator itself (15 s)
     Echo,
 }

@@ -9,6 +9,7 @@ mod figures;
 mod flood;
 mod knee;
 mod memory;
+mod prices;
 mod process;
 mod raw;
 mod whole;
@@ -40,7 +41,7 @@ struct Size {
     rate: u64,
     seconds: u64,
     /// How long everybody is joined and nothing is sent, before the load and after it, s.
-    /// The raw loop has no such time.
+    /// The raw loop has only the first, and looks at the kernel's memory at its end.
     calm: u64,
     /// How long a client waits with the receipt of a message, ms; left out: as long as it
     /// does anyway. The raw loop knows only that.
@@ -80,6 +81,9 @@ struct Measured {
     joined_cpu_s: f64,
     /// From the start to the last join, s.
     connect_s: f64,
+    /// By how much the kernel's memory for sockets and files grew with the connections, of
+    /// the whole machine, both ends; measured by the raw loop alone.
+    kernel_bytes: u64,
     /// The part of the deliveries that the window should have seen.
     arrived: f64,
     /// What was sent and had not come at the end of the window, in seconds of the rate.
@@ -138,6 +142,7 @@ fn one(figure: BenchFigure, args: &BenchArgs, size: Size) -> Result<()> {
         BenchFigure::Knee => knee::knee(args, size),
         BenchFigure::Embedded => figures::embedded(size),
         BenchFigure::Connect => figures::connect(size),
+        BenchFigure::Prices => prices::prices(args),
         BenchFigure::Echo => figures::echo(size),
     }
 }
@@ -219,6 +224,8 @@ fn forecast(measured: &Measured, size: Size) -> Result<()> {
         by_files.min(by_memory)
     );
     println!("  ports         28,000 for one target and source address; see --source-addresses");
-    println!("  one figure    bench-self --only cpu|memory|flood|knee|embedded|connect|echo");
+    println!(
+        "  one figure    bench-self --only cpu|memory|flood|knee|embedded|connect|echo|prices"
+    );
     Ok(())
 }

@@ -1,39 +1,27 @@
 //! What a run will take of this machine, from the scenario alone.
 //!
-//! The prices are those of `docs/performance.md`, which says of each whether it was measured
-//! with `bench-self` on loopback or estimated from such figures; a run compares them with what happened, so that a reader sees how far to trust them.
+//! The prices are in [`super::prices`]; a run compares what follows from them with what
+//! happened, so that a reader sees how far to trust them.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::fds::needed_fds;
-use crate::load::{offered, offered_at};
-use crate::scenario::{Mode, Scenario, TargetSpec};
+use super::prices;
+use crate::load::{OfferedAt, offered, offered_at};
+use crate::scenario::{Destination, Mode, Pool, Scenario, TargetSpec};
 
-/// CPU time of the clients' side per delivery: read, parsed, verified, its share of the
-/// receipts and publishes, µs.
-const DELIVERY_US: f64 = 11.0;
-/// The same at one arbiter's limit, where a read brings many frames, µs.
-const DELIVERY_BUSY_US: f64 = 4.5;
-/// Deliveries a second above which reads bring more than one frame.
-const BUSY_FROM: f64 = 60_000.0;
-/// CPU time of a publish: schedule, stamp, write, answer, µs.
-const PUBLISH_US: f64 = 18.0;
-/// CPU time of a connect with its joins, µs.
-const CONNECT_US: f64 = 150.0;
-/// What the embedded hub adds to each delivery, µs.
-const HUB_DELIVERY_US: f64 = 6.0;
-/// Memory of a process without clients, bytes.
-const BASE_BYTES: u64 = 14 << 20;
-/// Memory of a joined client, bytes.
-const CLIENT_BYTES: u64 = 2_600;
-/// What the verifier holds for a member and, once there is traffic, for its recorder, bytes.
-const VERIFIED_BYTES: u64 = 7_600;
-/// What TLS adds to a client, bytes.
-const TLS_BYTES: u64 = 8_400;
-/// What the embedded hub holds for a client, bytes.
-const HUB_CLIENT_BYTES: u64 = 3_200;
+/// Per second: up to how many deliveries reads bring one frame, and from how many on many;
+/// the same of publishes, which leave together, and of deliveries of the embedded hub.
+const DELIVERIES: (f64, f64) = (10_000.0, 400_000.0);
+const PUBLISHES: (f64, f64) = (3_000.0, 12_000.0);
+const HUB_DELIVERIES: (f64, f64) = (10_000.0, 70_000.0);
+/// Clients from which on memory is cold, and how many more are [`prices::COLD`]; it was seen
+/// to grow up to so many.
+const WARM_CLIENTS: f64 = 1_000.0;
+const COLD_CLIENTS: f64 = 8_000.0;
+const COLDEST_CLIENTS: f64 = 18_000.0;
 /// Points at which the load is added up.
 const POINTS: u32 = 500;
 
@@ -62,15 +50,18 @@ impl Forecast {
         let (mut deliveries, mut cpu_us, mut peak_cores) = (0.0, 0.0, 0.0_f64);
         for point in 0..POINTS {
             let at = offered_at(scenario, step * point + step / 2);
-            let each =
-                delivery_us(at.deliveries_per_s) + if embedded { HUB_DELIVERY_US } else { 0.0 };
-            let us_per_s = at.deliveries_per_s * each + at.publishes_per_s * PUBLISH_US;
+            let us_per_s = us_per_s(scenario, &at, embedded);
             deliveries += at.deliveries_per_s * step.as_secs_f64();
             cpu_us += us_per_s * step.as_secs_f64();
             peak_cores = peak_cores.max(us_per_s / 1e6);
         }
         let clients = u64::from(scenario.connections());
-        cpu_us += clients as f64 * CONNECT_US;
+        let tls = if is_tls(&scenario.target) {
+            prices::TLS_CONNECT
+        } else {
+            0.0
+        };
+        cpu_us += clients as f64 * (prices::CONNECT + tls);
         let known = sum.closed_loops == 0;
         Forecast {
             deliveries: if known { deliveries.round() as u64 } else { 0 },
@@ -82,26 +73,126 @@ impl Forecast {
     }
 }
 
-/// A read of a busy socket brings several frames, which makes each cheaper.
-fn delivery_us(per_second: f64) -> f64 {
-    let busy = (per_second / BUSY_FROM).min(1.0);
-    DELIVERY_US + (DELIVERY_BUSY_US - DELIVERY_US) * busy
+/// CPU time that a second of the load takes, µs.
+fn us_per_s(scenario: &Scenario, at: &OfferedAt, embedded: bool) -> f64 {
+    let clients = f64::from(scenario.connections());
+    let rate = at.deliveries_per_s;
+    let cold = prices::COLD * (clients.min(COLDEST_CLIENTS) - WARM_CLIENTS).max(0.0) / COLD_CLIENTS;
+    let delivery = between(
+        rate,
+        DELIVERIES,
+        prices::DELIVERY + cold,
+        prices::DELIVERY_MANY,
+    );
+    let receipt = receipts(scenario, rate) * (prices::RECEIPT + cold);
+    let hub = match embedded {
+        true => between(
+            rate,
+            HUB_DELIVERIES,
+            prices::HUB_DELIVERY,
+            prices::HUB_DELIVERY_MANY,
+        ),
+        false => 0.0,
+    };
+    let publish = between(
+        at.publishes_per_s,
+        PUBLISHES,
+        prices::PUBLISH,
+        prices::PUBLISH_MANY,
+    );
+    rate * (delivery + receipt + hub)
+        + at.publishes_per_s * publish
+        + clients * prices::IDLE
+        + prices::PROCESS_CPU
+}
+
+/// A price that falls in a straight line with the rate, from one to the other.
+fn between(rate: f64, (from, to): (f64, f64), one: f64, many: f64) -> f64 {
+    one + (many - one) * ((rate - from) / (to - from)).clamp(0.0, 1.0)
+}
+
+/// Receipts for one delivery, when every client is sent as much: the first message starts
+/// the wait for one, all that come until then are in it.
+fn receipts(scenario: &Scenario, deliveries_per_s: f64) -> f64 {
+    let clients = f64::from(scenario.connections()).max(1.0);
+    let each_per_s = deliveries_per_s / clients;
+    let of = |pool: &Pool| {
+        let policy = &pool.client.session.sequence_ack;
+        let by_time = 1.0 / (1.0 + each_per_s * policy.interval.as_secs_f64());
+        f64::from(pool.clients) * by_time.max(1.0 / f64::from(policy.every.max(1)))
+    };
+    let reliable = |pool: &&Pool| !pool.server && pool.protocol.is_reliable();
+    scenario.pools.iter().filter(reliable).map(of).sum::<f64>() / clients
+}
+
+/// Whether the clients speak TLS: the service is reached over it.
+fn is_tls(target: &TargetSpec) -> bool {
+    match target {
+        TargetSpec::Embedded { .. } => false,
+        TargetSpec::Endpoint { url, .. } => !(url.starts_with("http:") || url.starts_with("ws:")),
+        _ => true,
+    }
+}
+
+/// Pairs of a publisher and somebody who hears it, which is what the verifier keeps books of.
+fn pairs(scenario: &Scenario) -> u64 {
+    let mut members = vec![0_u64; scenario.groups.len()];
+    for pool in &scenario.pools {
+        for (place, group) in pool.groups.groups.iter().enumerate() {
+            members[group.index()] += u64::from(pool.groups.members_at(place, pool.clients));
+        }
+    }
+    let all = u64::from(scenario.connections());
+    let of = |pool: &Pool| {
+        let clients = u64::from(pool.clients);
+        let heard = |by: u64| clients.saturating_mul(by);
+        match pool.publish.as_ref().map(|publish| &publish.to) {
+            None | Some(Destination::Event { reply: false, .. }) => 0,
+            Some(Destination::Event { reply: true, .. }) => clients,
+            Some(Destination::User(of) | Destination::Connection(of)) => {
+                heard(scenario.pools[*of].clients.into())
+            }
+            Some(Destination::Everybody) => heard(all),
+            Some(Destination::Group(group)) => heard(members[group.index()]),
+            Some(Destination::Random(groups)) => {
+                heard(groups.iter().map(|group| members[group.index()]).sum())
+            }
+            Some(Destination::Joined) => {
+                let groups = pool.groups.groups.iter().enumerate();
+                let own = |place| u64::from(pool.groups.members_at(place, pool.clients));
+                groups
+                    .map(|(place, group)| own(place).saturating_mul(members[group.index()]))
+                    .fold(0, u64::saturating_add)
+            }
+        }
+    };
+    scenario.pools.iter().map(of).fold(0, u64::saturating_add)
+}
+
+fn bytes(kib: f64) -> u64 {
+    (kib * 1024.0) as u64
 }
 
 /// Resident memory that a run of `scenario` needs, bytes: the one model, by which the room
 /// on this box is judged too. The kernel's memory for sockets comes on top.
 pub fn needed_memory(scenario: &Scenario) -> u64 {
-    let mut each = CLIENT_BYTES;
+    let clients = u64::from(scenario.connections());
+    let mut each = bytes(prices::CLIENT);
+    if matches!(scenario.target, TargetSpec::Embedded { .. }) {
+        each += bytes(prices::HUB_CLIENT);
+    }
+    if is_tls(&scenario.target) {
+        each += bytes(prices::TLS_CLIENT);
+    }
+    let mut verified = 0;
     if scenario.duration > Duration::ZERO && scenario.mode != Mode::Counts {
-        each += VERIFIED_BYTES;
+        let pairs = pairs(scenario).saturating_mul(prices::PAIR as u64);
+        // It keeps to its budget.
+        verified = (clients * bytes(prices::VERIFIED))
+            .saturating_add(pairs)
+            .min(scenario.verify_memory);
     }
-    match &scenario.target {
-        TargetSpec::Embedded { .. } => each += HUB_CLIENT_BYTES,
-        TargetSpec::Endpoint { url, .. } if url.starts_with("http:") || url.starts_with("ws:") => {}
-        // The service is reached over TLS.
-        _ => each += TLS_BYTES,
-    }
-    BASE_BYTES + u64::from(scenario.connections()) * each
+    bytes(prices::PROCESS) + clients * each + verified
 }
 
 #[cfg(test)]
@@ -141,8 +232,46 @@ mod tests {
         };
         let plain = of("target: {endpoint: 'http://h', access_key: k},");
         let tls = of("target: {endpoint: 'https://h', access_key: k},");
-        assert_eq!(tls - plain, 1000 * TLS_BYTES);
-        assert_eq!(of("") - plain, 1000 * HUB_CLIENT_BYTES);
+        assert_eq!(tls - plain, 1000 * bytes(prices::TLS_CLIENT));
+        assert_eq!(of("") - plain, 1000 * bytes(prices::HUB_CLIENT));
+    }
+
+    /// What grew with the number of clients were the receipts, which fewer deliveries share.
+    #[test]
+    fn the_same_load_on_more_clients_takes_more_receipts() {
+        let text = |clients: u32, client: &str| {
+            format!(
+                "{{name: f, seed: 1, duration: 100s, pools: {{a: {{clients: {clients}, {client} groups: \
+                 {{count: {}, join: 1}}, publish: {{pool_rate: 1000/s}}}}}}}}",
+                clients / 10
+            )
+        };
+        let (few, many) = (forecast(&text(1000, "")), forecast(&text(9000, "")));
+        assert_eq!(few.deliveries, many.deliveries);
+        assert!(many.cpu_s > few.cpu_s * 1.2, "{few:?} {many:?}");
+        let unreliable = forecast(&text(9000, "protocol: json,"));
+        let each_us = (many.cpu_s - unreliable.cpu_s) / many.deliveries as f64 * 1e6;
+        assert!(
+            (prices::RECEIPT * 0.7..prices::RECEIPT * 1.5).contains(&each_us),
+            "{each_us}"
+        );
+    }
+
+    /// In one large group the verifier's books are most of the memory, up to its budget.
+    #[test]
+    fn memory_follows_the_pairs_and_not_the_clients_alone_up_to_the_budget() {
+        let of = |group: u32, verify: &str| {
+            let text = format!(
+                "{{seed: 1, duration: 10s, {verify} pools: {{a: {{clients: 1000, groups: {{count: {}, \
+                 join: 1}}, publish: {{rate: 1/s}}}}}}}}",
+                1000 / group
+            );
+            forecast(&text).memory_bytes
+        };
+        let more = of(100, "") - of(10, "");
+        assert_eq!(more, (1000 * 100 - 1000 * 10) * prices::PAIR as u64);
+        let full = of(100, "verify: {memory: 1MiB},");
+        assert!(full < of(10, ""), "{full}");
     }
 
     /// In a closed loop the hub decides how much comes: a number would be made up.
@@ -151,6 +280,6 @@ mod tests {
         let text = "{name: c, seed: 1, duration: 10s, pools: {a: {clients: 2, groups: {names: [g]}, publish: {next: after_ack, pause: 1ms}}}}";
         let forecast = forecast(text);
         assert_eq!((forecast.deliveries, forecast.cpu_s), (0, 0.0));
-        assert!(forecast.memory_bytes > BASE_BYTES);
+        assert!(forecast.memory_bytes > bytes(prices::PROCESS));
     }
 }

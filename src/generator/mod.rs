@@ -2,11 +2,13 @@
 //!
 //! [`sample`] reads procfs once a second, [`health`] judges the run from all samples and
 //! says with which bound, [`fds`] checks before the start that the clients fit into the
-//! process's open files, [`room`] whether this box has ports and memory for them. Nothing here knows clients, hub or verifier.
+//! process's open files, [`forecast`] what a run will take at the [`prices`] that were
+//! measured, [`room`] whether this box has ports and memory for them. Nothing here knows clients, hub or verifier.
 
 pub mod fds;
 pub mod forecast;
 pub mod health;
+pub mod prices;
 pub mod room;
 pub mod sample;
 

@@ -7,6 +7,7 @@ use procfs::{Current as _, Meminfo};
 
 use super::fds::needed_fds;
 use super::forecast::needed_memory;
+use super::prices;
 use crate::scenario::{Scenario, TargetSpec};
 
 /// Where Linux says which ports connections come from.
@@ -102,10 +103,13 @@ pub fn lacks(scenario: &Scenario, addresses: u64, machine: &Machine) -> Vec<Lack
     let files = needed_fds(scenario);
     // The open files, less those that are no sockets or the hub's ends.
     let connections = super::fds::needed_sockets(scenario) / ends;
+    // Of a connection one end is here, or both with the embedded hub.
+    let kernel = (connections * ends) as f64 * prices::KERNEL * 1024.0 / 2.0;
+    let memory = needed_memory(scenario) + kernel as u64;
     let ports = machine.ports.map(|ports| ports * addresses.max(1));
     [
         (Resource::Files, files, machine.files),
-        (Resource::Memory, needed_memory(scenario), machine.memory),
+        (Resource::Memory, memory, machine.memory),
         (Resource::Ports, connections, ports),
     ]
     .into_iter()

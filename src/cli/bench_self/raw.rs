@@ -17,6 +17,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::{MARGIN, Measured, Size, usage};
 use crate::base::{Clock, Time};
+use procfs::Current as _;
 
 /// The load generator's default: a receipt so long after the first message without one.
 const RECEIPT_AFTER: Duration = Duration::from_millis(200);
@@ -166,6 +167,7 @@ pub(super) async fn raw(addr: &str, size: Size) -> Result<Measured> {
         buffer: RefCell::new(vec![0; BUFFER_BYTES]),
         delivered: Cell::new(0),
     });
+    let kernel_before = kernel_bytes()?;
     let mut clients = Vec::new();
     for n in 0..size.clients {
         let (raw, half) = connect(addr, n % size.groups()).await?;
@@ -174,6 +176,8 @@ pub(super) async fn raw(addr: &str, size: Size) -> Result<Measured> {
     }
     let connect_s = clock.now().as_secs_f64();
     let joined_bytes = usage()?.1.saturating_sub(empty_bytes);
+    tokio::time::sleep(Duration::from_secs(size.calm)).await;
+    let kernel_bytes = kernel_bytes()?.saturating_sub(kernel_before);
     let start = clock.now();
     let (from, until) = (
         start + MARGIN,
@@ -198,10 +202,25 @@ pub(super) async fn raw(addr: &str, size: Size) -> Result<Measured> {
         empty_bytes,
         joined_bytes,
         connect_s,
+        kernel_bytes,
         arrived: deliveries as f64 / (size.rate as f64 * window_s),
         behind_s: (owed - ended.1 as f64).max(0.0) / size.rate as f64,
         ..Measured::default()
     })
+}
+
+/// The kernel's memory for small objects (sockets, files, epoll's entries are among them),
+/// and the pages in socket buffers, of the whole machine.
+fn kernel_bytes() -> Result<u64> {
+    let slab = procfs::Meminfo::current()?.slab;
+    let sockets = std::fs::read_to_string("/proc/net/sockstat")?;
+    let mut words = sockets
+        .lines()
+        .filter(|line| line.starts_with("TCP:"))
+        .flat_map(str::split_whitespace)
+        .skip_while(|word| *word != "mem");
+    let pages: u64 = words.nth(1).map_or(Ok(0), str::parse)?;
+    Ok(slab + pages * procfs::page_size())
 }
 
 /// Publishes from each client in turn, on time as far as that goes, until `until`.
