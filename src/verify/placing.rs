@@ -13,7 +13,7 @@ use crate::payload::Identity;
 
 /// How far above the last known seq of another shard's stream a message is believed at
 /// once: facts lag by 250 ms, and no publisher sends this much in a few seconds.
-const AHEAD: u32 = 65_536;
+pub(super) const AHEAD: u32 = 65_536;
 /// Messages further ahead that are set aside until facts tell; more are inconclusive.
 const WAITING_MAX: usize = 65_536;
 /// Tables grow by this many streams at a time.

@@ -87,6 +87,8 @@ pub struct Shard {
     pub(super) gaps: FxHashMap<(u32, u16), Gap>,
     /// Spoilt frames that fitted no pair, by connection.
     pub(super) bad: FxHashMap<(u32, u16), Bad>,
+    /// Frames counted as corrupted, (slot, epoch, sequence id): a replay brings them again.
+    pub(super) corrupt_ids: FxHashSet<(u32, u16, u64)>,
     pub(super) saw_error: bool,
     pub(super) last_fold: Time,
     /// When the bytes held were counted.
@@ -166,6 +168,7 @@ impl Shard {
             slow_overflows: 0,
             gaps: FxHashMap::default(),
             bad: FxHashMap::default(),
+            corrupt_ids: FxHashSet::default(),
             saw_error: false,
             last_fold: Time::ZERO,
             last_count: None,

@@ -6,9 +6,13 @@ use super::frame::Step;
 use super::kinds::{Permitted, Unknown, Violation};
 use super::ledger::Property;
 use super::pairs::{Arrival, PairKey, Placed};
+use super::placing::AHEAD;
 use super::shard::Shard;
 use crate::base::{Slot, Time};
 use crate::payload::Identity;
+
+/// Corrupted frames that a replay is compared with; one beyond that is counted each time.
+const CORRUPT_MAX: usize = 65_536;
 
 impl Shard {
     /// Step 4: a frame that is not fresh must hold what the receiver has.
@@ -112,7 +116,11 @@ impl Shard {
         }
         let group = &mut self.groups[identity.group.index()];
         let stream = group.stream_of(identity.publisher);
-        let (streams, horizon) = (group.streams.len(), group.streams[stream as usize].horizon);
+        let streams = group.streams.len();
+        let (horizon, known) = {
+            let stream = &group.streams[stream as usize];
+            (stream.horizon, stream.invoked)
+        };
         if stream as usize >= self.members[member as usize].tracked() {
             self.grow(member, streams);
         }
@@ -121,7 +129,12 @@ impl Shard {
         let Some((window, must)) = membership.may(step.epoch).map(|w| (w.ordinal, w.must())) else {
             return false;
         };
-        if identity.seq <= horizon || !self.pairs.awaits(membership, key, identity.seq) {
+        // What cannot be relied on must at least name what the pair waits for.
+        let believed = match sound {
+            true => identity.seq <= known.saturating_add(AHEAD),
+            false => self.pairs.awaits(membership, key, identity.seq),
+        };
+        if identity.seq <= horizon || !believed || self.pairs.has(membership, key, identity.seq) {
             return false;
         }
         let arrival = Arrival {
@@ -172,6 +185,18 @@ impl Shard {
 
     /// A payload of ours that changed on the way.
     pub(super) fn corrupted(&mut self, step: &Step<'_>, fields: Option<Identity>) {
+        let frame = (step.slot.0, step.epoch, step.id);
+        if step.id != 0 && self.corrupt_ids.contains(&frame) {
+            // Counted when it first came.
+            self.frames.replay += 1;
+            return match step.sight {
+                Sight::Replay => self.permitted.add(Permitted::ReplayOverlap, 1),
+                _ => self.repeated(step.slot, step.id, step.now),
+            };
+        }
+        if step.id != 0 && self.corrupt_ids.len() < CORRUPT_MAX {
+            self.corrupt_ids.insert(frame);
+        }
         self.violations.add(Violation::Corrupted, 1);
         self.about(step, fields.as_ref(), Violation::Corrupted, || {
             format!(

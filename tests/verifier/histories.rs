@@ -164,6 +164,67 @@ fn a_new_message_under_an_old_id_is_reused_and_not_also_lost() {
     }
 }
 
+/// The hub spoils a message once and keeps it so for the replay: one fault, not two.
+#[test]
+fn a_spoilt_frame_that_is_replayed_is_corrupted_once() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        warm(&mut world);
+        let sent = world.publish(0);
+        world.deliver(&sent, 1);
+        world.deliver(&sent, 2);
+        let template = Template {
+            data_type: DataType::Text,
+            size: 64,
+            padding: Padding::Random,
+        };
+        let mut scratch = Vec::new();
+        let Data::Text(text) = template.write(&sent.identity, &mut scratch) else {
+            panic!("not text")
+        };
+        let mut bytes = text.into_owned().into_bytes();
+        bytes[56] ^= 1;
+        let text = String::from_utf8(bytes).unwrap();
+        let id = world.next_id(3);
+        world.frame(3, id, Data::Text(text.as_str().into()), "group-0", 0);
+        world.lose(3);
+        world.recover(3);
+        world.frame(3, id, Data::Text(text.as_str().into()), "group-0", 0);
+        warm(&mut world);
+        Expect::default()
+            .violation(Violation::Corrupted, 1)
+            .permitted(Permitted::ReplayOverlap, 1)
+            .of(&world.finish());
+    }
+}
+
+/// Right after a join nothing tells where its stream is: the message would be lost, too.
+#[test]
+fn a_reused_id_on_the_first_message_of_a_membership_is_one_fault() {
+    for promise in PROMISES {
+        let mut world = World::joined(promise);
+        warm(&mut world);
+        world.leave(3, G);
+        for _ in 0..3 {
+            let sent = world.publish(0);
+            world.deliver(&sent, 1);
+            world.deliver(&sent, 2);
+        }
+        world.join(3, G);
+        world.wait(Duration::from_secs(1));
+        let sent = world.publish(0);
+        world.deliver(&sent, 1);
+        world.deliver(&sent, 2);
+        let old = world.last_id(3);
+        world.deliver_as(&sent, 3, old);
+        warm(&mut world);
+        Expect::default()
+            .violation(Violation::SequenceReused, 1)
+            .permitted(Permitted::AtMembershipEdge, 3)
+            .of(&world.finish());
+    }
+}
+
 #[test]
 fn two_of_one_publisher_swapped_are_reordered_of_two_publishers_not() {
     for promise in PROMISES {
