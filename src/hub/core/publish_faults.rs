@@ -138,7 +138,7 @@ impl Core {
             self.deliver(publisher, message);
         }
         if let Some(fired) = self.faults.fires(FaultKind::Misdeliver, group, now) {
-            match self.outsider(fired, publication.hub, members) {
+            match self.outsider(fired, publication, members) {
                 Some(outsider) => {
                     let id = self.deliver(outsider, message);
                     self.book(
@@ -173,11 +173,22 @@ impl Core {
         }
     }
 
-    /// A session of the publisher's hub that is not a member.
-    fn outsider(&mut self, fired: Fired, hub: Key, members: &[Key]) -> Option<Key> {
+    /// A session of the publisher's hub that is not a member, and was none: what comes after
+    /// a leave is `ignore_leave`'s.
+    fn outsider(
+        &mut self,
+        fired: Fired,
+        publication: &Publication<'_>,
+        members: &[Key],
+    ) -> Option<Key> {
         let from = self.faults.draw(fired, self.sessions.len());
+        let group = self.group_of(publication);
         self.sessions.find_from(from, |key, session| {
-            session.hub == hub && !members.contains(&key)
+            let left = session
+                .fault_state
+                .as_deref()
+                .is_some_and(|state| group.is_some_and(|group| state.departed.contains(&group)));
+            session.hub == publication.hub && !members.contains(&key) && !left
         })
     }
 

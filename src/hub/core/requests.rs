@@ -232,6 +232,15 @@ impl Core {
             } else {
                 self.cut_at_leave(from.session, group_key);
                 self.leave(from.session, group_key);
+                if is_member
+                    && self.faults.has(FaultKind::Misdeliver)
+                    && let Some(session) = self.sessions.get_mut(from.session)
+                {
+                    let departed = &mut session.fault_state.get_or_insert_default().departed;
+                    if !departed.contains(&group_key) {
+                        departed.push(group_key);
+                    }
+                }
             }
         }
         self.succeed(from, ack_id);

@@ -96,6 +96,8 @@ pub(crate) struct FaultState {
     pub(crate) doubled: Vec<Key>,
     /// Groups that it left and is still a member of.
     pub(crate) left: Vec<Key>,
+    /// Groups that it was a member of, kept where `misdeliver` looks for an outsider.
+    pub(crate) departed: Vec<Key>,
     /// It gets no group message any more.
     pub(crate) frozen: bool,
 }

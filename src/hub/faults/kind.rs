@@ -48,7 +48,7 @@ faults! {
     WrongGroup = "wrong_group", "a delivery names another group in its envelope";
     WrongType = "wrong_type", "a delivery names another dataType than was published";
     WrongUser = "wrong_user", "a delivery names another fromUserId than the publisher's";
-    Misdeliver = "misdeliver", "a published message also goes to one connection of the hub that is not in the group";
+    Misdeliver = "misdeliver", "a published message also goes to one connection of the hub that never was in the group";
     IgnoreLeave = "ignore_leave", "a leave is acknowledged but the connection stays a member";
     Echo = "echo", "a message sent with noEcho comes back to the connection that sent it";
     SwallowEcho = "swallow_echo", "a publisher that is a member does not get its own message, though it did not ask for noEcho";

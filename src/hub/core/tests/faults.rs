@@ -183,6 +183,16 @@ fn outsiders_and_senders_get_what_is_not_theirs() {
     let strays = scene.world.data(scene.outsider).len() + scene.world.data(scene.publisher).len();
     assert_eq!(strays, 1);
     scene.booked(FaultKind::Misdeliver, Some(1), Some(1));
+    // Who has left is no outsider: what comes to it still is another lie.
+    let mut scene = Scene::new("misdeliver,every=1,count=20");
+    let left = scene.members[0];
+    scene
+        .world
+        .send(left, r#"{"type":"leaveGroup","group":"g","ackId":9}"#);
+    for ack in 1..=20 {
+        scene.world.publish(scene.publisher, ack, "x");
+    }
+    assert!(scene.world.data(left).is_empty());
     let mut scene = Scene::new("echo");
     let sender = scene.members[0];
     scene.world.send(
