@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::rows::{Count, RECEIVERS, Row, Table};
+use super::rows::{Count, GUESTS, RECEIVERS, Row, Table};
 use crate::report::results::Results;
-use crate::verify::kinds::{Kind as _, Permitted, Violation};
+use crate::verify::kinds::{Kind as _, Permitted};
 
 /// What came of a row.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,7 +35,7 @@ pub fn judge(row: &Row, results: &Results) -> Judgement {
                 .find(|one| one.table == table && one.kind == kind)
                 .map(|one| one.count);
             let (least, most) = match row.churn {
-                true => under_churn(row, table, kind, rule, results),
+                true => under_churn(row, table, kind, rule, told, results),
                 false => range(rule, told, results),
             };
             if !(least..=most).contains(&n) {
@@ -64,10 +64,7 @@ pub fn judge(row: &Row, results: &Results) -> Judgement {
             wrong.push(format!("the report does not count {}", one.kind));
         }
     }
-    if !row.churn {
-        // Whom a connection fault hits, churn decides.
-        seen(row, results, &mut wrong);
-    }
+    seen(row, results, &mut wrong);
     let or_nothing = |texts: Vec<String>| match texts.is_empty() {
         true => "nothing".to_owned(),
         false => texts.join(", "),
@@ -165,25 +162,40 @@ fn range(rule: Option<Count>, told: u64, results: &Results) -> (u64, u64) {
     }
 }
 
-/// Under churn the lie must still be named, and nothing else; how often, and what else is
-/// permitted or unknown, is the churn's affair.
+/// Under churn the lie must still be named, and nothing else, at most as often as it was
+/// told; what is permitted or unknown is the churn's affair.
 fn under_churn(
     row: &Row,
     table: Table,
     kind: &str,
     rule: Option<Count>,
+    told: u64,
     results: &Results,
 ) -> (u64, u64) {
-    let instead = |(other, _): &(Violation, _)| other.name() == kind;
+    if table != Table::Violations {
+        return (0, u64::MAX);
+    }
+    // What the lie was named, under this or another of its names.
+    let named = |of: &str| results.violations.get(of).unwrap_or(0);
     let others = row.turns_into.iter().map(|(other, _)| other.name());
-    let turned: u64 = others.filter_map(|name| results.violations.get(name)).sum();
-    match (table, rule) {
-        (Table::Violations, Some(Count::Each(n))) => (n.saturating_sub(turned), u64::MAX),
-        (Table::Violations, Some(Count::Any)) => (0, u64::MAX),
-        (Table::Violations, Some(_)) => (1_u64.saturating_sub(turned), u64::MAX),
-        (Table::Violations, None) if row.turns_into.iter().any(instead) => (0, u64::MAX),
-        (Table::Violations, None) => (0, 0),
-        (Table::Permitted | Table::Unknown, _) => (0, u64::MAX),
+    let turned: u64 = others.clone().map(named).sum();
+    let each = row.expected.iter().find_map(|one| match one.count {
+        _ if one.table != Table::Violations || row.spreads => None,
+        // Guests may be among those whom it touches.
+        Count::Each(RECEIVERS) => Some((RECEIVERS + GUESTS) * told),
+        Count::Each(n) => Some(n * told),
+        _ => None,
+    });
+    let own = row.expected.iter().filter(|one| one.table == table);
+    let all: u64 = turned + own.map(|one| named(one.kind)).sum::<u64>();
+    // As much as the other names leave over.
+    let most = each.map_or(u64::MAX, |most| (most + named(kind)).saturating_sub(all));
+    match rule {
+        Some(Count::Each(n)) => (n.saturating_sub(turned), most),
+        Some(Count::Any) => (0, u64::MAX),
+        Some(_) => (1_u64.saturating_sub(turned), most),
+        None if others.clone().any(|other| other == kind) => (0, most),
+        None => (0, 0),
     }
 }
 

@@ -2,7 +2,7 @@
 //! told and what must come of it. Source: verification 11.
 
 use super::rows::Count::{AfterLeave, Any, Deficit, Each, Some, Surplus, UpTo};
-use super::rows::World;
+use super::rows::{INVERSIONS, World};
 use crate::hub::FaultKind as F;
 use crate::verify::kinds::{Permitted as P, Unknown as U, Violation as V};
 
@@ -27,25 +27,44 @@ pub(super) fn lies() -> impl Iterator<Item = World> {
 
 /// Why a loss may be told of a recovery instead.
 const STRADDLES: &str = "what is missing on both sides of a recovery is the recovery's (R1)";
+/// Why a loss may be told of a membership's begin.
+const BEFORE_FIRST: &str = "before the first delivery of a membership it is lost at the join (D2)";
+/// Why a loss may be told of a membership's end.
+const BEFORE_LEAVE: &str = "after the last delivery of a membership it is lost at the leave (D3)";
+/// Why losses may be told of an ack.
+const REACHED_NOBODY: &str = "what nobody got who had to is a lie of its ack (A1)";
 
 /// The tenth delivery and no other: the fourth message, when every window has begun.
 pub(super) const TENTH: &str = "every=10,count=1";
 
 fn deliveries() -> Vec<World> {
     let simple = |fault, kind| World::of(fault, TENTH).violates(kind, Each(1));
+    let withheld = |fault| {
+        simple(fault, V::Lost)
+            .turns_into(V::RecoveryBroken, STRADDLES)
+            .turns_into(V::LostAtJoin, BEFORE_FIRST)
+            .turns_into(V::LostAtLeave, BEFORE_LEAVE)
+    };
     vec![
-        simple(F::Drop, V::Lost).turns_into(V::RecoveryBroken, STRADDLES),
-        simple(F::Omit, V::Lost).turns_into(V::RecoveryBroken, STRADDLES),
+        withheld(F::Drop),
+        withheld(F::Omit).turns_into(
+            V::SequenceGap,
+            "whom the message was not owed misses its id alone (S2)",
+        ),
         simple(F::SkipId, V::SequenceGap),
         simple(F::DuplicateNewId, V::Duplicated),
         simple(F::DuplicateSameId, V::SequenceRepeated),
-        simple(F::ReuseId, V::SequenceReused),
+        simple(F::ReuseId, V::SequenceReused).turns_into(
+            V::RecoveryBroken,
+            "a connection that breaks takes it along, and no replay has it (R1)",
+        ),
         simple(F::Swap, V::Reordered),
         World::of(F::SwapPublishers, TENTH)
             .publishers(2)
+            .amid_churn("every=7,count=3")
             .because("messages of different publishers have no order (F8)")
             .sees("/hub_truth/faults/swap_publishers", 1)
-            .sees("/measured/inversions", 1),
+            .sees(INVERSIONS, 1),
         simple(F::Corrupt, V::Corrupted),
         simple(F::CorruptHead, V::Corrupted),
         simple(F::CorruptTail, V::Corrupted),
@@ -107,8 +126,12 @@ fn memberships() -> Vec<World> {
             .violates(V::DeliveredAfterLeave, AfterLeave)
             .permits(P::AtMembershipEdge, Any)
             .permits(P::AfterLeaveRace, Any),
-        World::of(F::LeaveCut, "for=2s,count=3")
+        World::of(F::LeaveCut, "every=15,for=2s,count=8")
             .lasts("6s")
+            // What is held back to the end comes after all.
+            .drain("5s")
+            // It stays, so that every message reaches somebody.
+            .publisher(MEMBER)
             .receivers(churn)
             .violates(V::LostAtLeave, UpTo(1))
             .turns_into(V::RecoveryBroken, STRADDLES)
@@ -141,9 +164,10 @@ fn recoveries() -> Vec<World> {
     };
     vec![
         broken(F::RecoveryLose),
-        broken(F::RecoveryForgetGroups),
+        // What the first of them broke, the next recoveries of the connection lack too.
+        broken(F::RecoveryForgetGroups).spreads(),
         broken(F::RecoveryOtherId),
-        broken(F::RecoveryRenumber),
+        broken(F::RecoveryRenumber).spreads(),
         World::of(F::RecoveryDeny, "count=1")
             .lasts("3s")
             .chaos(AWAY)
@@ -194,6 +218,8 @@ fn connections() -> Vec<World> {
         World::of(F::Freeze, TENTH)
             .lasts("4s")
             .violates(V::Stalled, Each(1))
+            .spreads()
+            .turns_into(V::AckLie, REACHED_NOBODY)
             .turns_into(
                 V::RecoveryBroken,
                 "a recovery does not thaw it, and lacks messages",

@@ -71,6 +71,7 @@ pools:
         why: "the harness's own doing",
         churn: false,
         turns_into: Vec::new(),
+            spreads: false,
         own: Some(Own { sabotage, comes }),
     }
     };

@@ -70,8 +70,11 @@ pub struct Row {
     /// Connections break, publishers send again and members come and go meanwhile: what is
     /// expected must be counted at least once, no other violation, and the rest is free.
     pub churn: bool,
-    /// Violations that churn may make of the lie instead, or beside it, each with its reason.
+    /// Violations that churn may make of the lie instead, each with its reason.
     pub turns_into: Vec<(Violation, &'static str)>,
+    /// Under churn one lie touches as many messages as it likes; otherwise it makes one
+    /// violation, or as many as without churn, whatever it turns into.
+    pub spreads: bool,
     /// What the harness does to itself, instead of a lie.
     pub own: Option<Own>,
 }
@@ -95,6 +98,10 @@ const CHURN: &str = "{kind: reset, pool: receivers, start: 500ms, every: 600ms, 
      {kind: drop, pool: receivers, start: 800ms, every: 700ms, count: 1}, \
      {kind: close, pool: visitors, start: 1s, every: 900ms, count: 1}, \
      {kind: drop, pool: publisher, start: 700ms, every: 1300ms, count: 1}";
+/// Pairs of messages that two receivers saw in different orders.
+pub(super) const INVERSIONS: &str = "/measured/inversions";
+/// How many come and go meanwhile.
+pub(super) const GUESTS: u64 = 2;
 /// Who comes and goes meanwhile.
 const VISITORS: &str = "  visitors: {clients: 2, groups: {names: [room], join: all}, churn: {every: 800ms, away: 300ms}}\n";
 /// Instead of the tenth delivery: amid the churn, and three times, because one may fall to a
@@ -140,6 +147,7 @@ impl World {
                 why: "",
                 churn: false,
                 turns_into: Vec::new(),
+                spreads: false,
                 own: None,
             },
         }
@@ -148,6 +156,8 @@ impl World {
     /// The same lie while connections break, publishers send again and members come and go.
     pub(super) fn churned(mut self) -> Self {
         self.row.churn = true;
+        // Looked at in one second of thirty.
+        self.row.seen.retain(|(at, _)| *at != INVERSIONS);
         if matches!(self.duration, "2s" | "3s") {
             self.duration = "4s";
         }
@@ -171,6 +181,12 @@ impl World {
     /// A violation that churn may make of this lie, and why.
     pub(super) fn turns_into(mut self, kind: Violation, why: &'static str) -> Self {
         self.row.turns_into.push((kind, why));
+        self
+    }
+
+    /// Under churn each lie may make any number of violations.
+    pub(super) fn spreads(mut self) -> Self {
+        self.row.spreads = true;
         self
     }
 
@@ -349,6 +365,7 @@ pools:
         why: "an honest hub",
         churn: false,
         turns_into: Vec::new(),
+        spreads: false,
         own: None,
     };
     let members = "  members: {clients: 24, groups: {count: 4, join: 1}, publish: {rate: 8/s, payload: {type: json, size: 160B}}}\n";

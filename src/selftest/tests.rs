@@ -126,6 +126,9 @@ fn under_churn_a_lie_unnamed_or_another_violation_fails_a_row() {
     assert_eq!(with(&[(Violation::RecoveryBroken, 1)]), [""; 0]);
     assert!(!with(&[]).is_empty());
     assert!(!with(&[(Violation::Lost, 1), (Violation::Echo, 1)]).is_empty());
+    // It was told once.
+    assert!(!with(&[(Violation::Lost, 2)]).is_empty());
+    assert!(!with(&[(Violation::Lost, 1), (Violation::RecoveryBroken, 1)]).is_empty());
 }
 
 /// What a verifier reports that looked at everything and saw no lie, though the hub says
