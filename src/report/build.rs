@@ -15,6 +15,7 @@ use super::verdict::{self, Circumstances};
 use crate::generator::GeneratorFacts;
 use crate::metrics::{PoolStats, Snapshot};
 use crate::scenario::{ChaosKind, Scenario};
+use crate::verify::kinds::Kind as _;
 use crate::verify::{GroupBooks, Sent, Verification};
 
 /// Everything a run ends with.
@@ -152,6 +153,14 @@ fn pools(scenario: &Scenario, snapshot: &Snapshot, verification: &Verification) 
                 &verification.pools.get(number).copied().unwrap_or_default(),
                 &stats.delivery,
             ),
+            permitted: verification
+                .pool_permitted
+                .get(number)
+                .into_iter()
+                .flat_map(|tally| tally.iter())
+                .filter(|(_, n)| *n > 0)
+                .map(|(kind, n)| (kind.name(), n))
+                .collect(),
             latency: LatencyTable::of(&stats.latency),
         })
         .collect()

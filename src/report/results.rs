@@ -467,6 +467,10 @@ pub struct PoolResult {
     pub publish: Publishes,
     /// What was owed to its clients, and what arrived.
     pub delivery: Ledger,
+    /// What its clients need not have got, by reason, zeros left out; together
+    /// `delivery.permitted`.
+    #[serde(default)]
+    pub permitted: Counts,
     /// Its latencies.
     pub latency: LatencyTable,
 }

@@ -103,6 +103,7 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
     Verification {
         delivery,
         pools: by_pool(plan, &outcomes),
+        pool_permitted: permitted_by_pool(plan, &outcomes),
         groups: by_group(plan, &outcomes),
         violations,
         permitted,
@@ -165,6 +166,16 @@ fn by_pool(plan: &Plan, outcomes: &[ShardOutcome]) -> Vec<Delivery> {
     for outcome in outcomes {
         for (pool, ledger) in pools.iter_mut().zip(&outcome.pools) {
             pool.merge(&ledger.delivery(plan.promise));
+        }
+    }
+    pools
+}
+
+fn permitted_by_pool(plan: &Plan, outcomes: &[ShardOutcome]) -> Vec<Tally<Permitted>> {
+    let mut pools = vec![Tally::default(); plan.pools()];
+    for outcome in outcomes {
+        for (pool, ledger) in pools.iter_mut().zip(&outcome.pools) {
+            ledger.permitted(pool);
         }
     }
     pools

@@ -233,6 +233,9 @@ pub struct Verification {
     pub delivery: Delivery,
     /// The ledger by the receiver's pool.
     pub pools: Vec<Delivery>,
+    /// Of each pool, what its receivers need not have got, by reason: `delivery.permitted`
+    /// taken apart.
+    pub pool_permitted: Vec<Tally<Permitted>>,
     /// The books by group id.
     pub groups: Vec<GroupBooks>,
     /// Violations by kind.

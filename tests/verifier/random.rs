@@ -63,6 +63,17 @@ fn differences(found: &Verification, expected: &Verdict) -> Vec<String> {
     if by_pool != found.delivery || by_group != found.delivery || !by_pool.balances() {
         wrong.push(format!("pools {by_pool:?}, groups {by_group:?}"));
     }
+    for (pool, permitted) in found.pools.iter().zip(&found.pool_permitted) {
+        if permitted.total() != pool.permitted {
+            wrong.push(format!("{permitted:?} of a pool with {pool:?}"));
+        }
+    }
+    for (kind, n) in found.permitted.iter() {
+        let by_pool: u64 = found.pool_permitted.iter().map(|pool| pool.get(kind)).sum();
+        if by_pool > 0 && by_pool != n {
+            wrong.push(format!("{kind:?}: {n}, by pool {by_pool}"));
+        }
+    }
     for sent in found.groups.iter().map(|group| &group.publish) {
         let settled = sent.acked + sent.failed + sent.unknown + sent.unacked;
         if sent.attempted != settled || sent.outstanding != 0 {

@@ -183,6 +183,7 @@ pub(in crate::report) fn verification() -> Verification {
     Verification {
         delivery: delivered(20_000),
         pools: vec![delivered(10_000); 2],
+        pool_permitted: vec![Tally::default(); 2],
         groups: vec![
             GroupBooks {
                 publish: Sent {
