@@ -89,7 +89,8 @@ pub(super) struct Membership {
     next: Vec<u32>,
     /// By stream: seen in the latest window.
     seen: Vec<u64>,
-    /// By stream: from which connection of the publisher; empty once no judgement needs it.
+    /// By stream: from which connection of the publisher, while the latest window is young;
+    /// empty while all came from the publishers' first ones.
     shown: Vec<u16>,
     /// By stream: permitted losses were folded into counters and forgotten.
     folded: Vec<u64>,
@@ -138,7 +139,7 @@ impl Membership {
         });
         self.next_ordinal = self.next_ordinal.saturating_add(1);
         self.seen.fill(0);
-        self.shown.resize(self.next.len(), 0);
+        self.shown = Vec::new();
         self.heard_since_recovery = true;
     }
 
@@ -274,7 +275,7 @@ impl Membership {
         for at in held..streams {
             let horizon = group.streams.get(at).map_or(0, |stream| stream.horizon);
             self.next.push(horizon + 1);
-            if self.windows.last().is_some_and(|window| !window.passed) {
+            if !self.shown.is_empty() {
                 self.shown.push(0);
             }
             if horizon > 0 {
@@ -303,6 +304,7 @@ impl Membership {
         match (bit(&self.seen, stream), self.shown.get(stream as usize)) {
             (false, _) => Shown::Nothing,
             (true, Some(epoch)) => Shown::By(*epoch),
+            (true, None) if self.is_young() => Shown::By(0),
             (true, None) => Shown::LongAgo,
         }
     }
@@ -310,9 +312,17 @@ impl Membership {
     /// A first transmission of the stream came, from this connection of its publisher.
     pub(super) fn show(&mut self, stream: u32, epoch: u16) {
         set_bit(&mut self.seen, stream);
+        if epoch != 0 && self.shown.is_empty() && self.is_young() {
+            self.shown = vec![0; self.next.len()];
+        }
         if let Some(shown) = self.shown.get_mut(stream as usize) {
             *shown = epoch;
         }
+    }
+
+    /// Judgements may still ask from which connections came what came in the latest window.
+    fn is_young(&self) -> bool {
+        self.windows.last().is_some_and(|window| !window.passed)
     }
 
     pub(super) fn folded(&self, stream: u32) -> bool {
