@@ -372,6 +372,9 @@ pub struct Verifier {
     pub bytes: u64,
     /// Properties that had no opportunity to fail.
     pub not_exercised: Vec<String>,
+    /// Every property with its opportunities to fail (beside the contract).
+    #[serde(default)]
+    pub exercised: Counts,
     /// Threads that drove clients, and those of them that ended before the run (both beside
     /// the contract).
     #[serde(default)]
@@ -395,6 +398,7 @@ impl From<&VerifierFacts> for Verifier {
             pairs: facts.pairs,
             bytes: facts.bytes,
             not_exercised: facts.not_exercised.iter().map(|&p| p.into()).collect(),
+            exercised: facts.exercised.iter().copied().collect(),
             threads: facts.threads,
             threads_lost: facts.threads_lost,
             exchange: facts.exchange,

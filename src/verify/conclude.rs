@@ -116,6 +116,9 @@ pub fn conclude(plan: &Plan, outcomes: Vec<ShardOutcome>) -> Verification {
             pairs: outcomes.iter().map(|o| o.pairs).sum(),
             bytes: outcomes.iter().map(|o| o.bytes).sum(),
             not_exercised,
+            exercised: (Property::ALL.into_iter())
+                .map(|(property, name)| (name, exercised.get(property)))
+                .collect(),
             threads: outcomes.len() as u32,
             threads_lost: outcomes.iter().filter(|outcome| outcome.lost).count() as u32,
             // The shards do not drive it; whoever does adds what it bore.

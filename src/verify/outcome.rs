@@ -191,6 +191,8 @@ pub struct VerifierFacts {
     pub bytes: u64,
     /// Properties that had no opportunity to fail.
     pub not_exercised: Vec<&'static str>,
+    /// Every property with its opportunities to fail.
+    pub exercised: Vec<(&'static str, u64)>,
     /// Threads that drove clients, each with a verifier.
     pub threads: u32,
     /// Those of them that ended before the run did.

@@ -232,6 +232,18 @@ fn what_was_not_put_to_the_test_is_listed() {
     let listed = |id: &str| v.verifier.not_exercised.iter().any(|p| p.starts_with(id));
     assert!(listed("R1 ") && listed("S3 ") && listed("A3 ") && listed("D6 "));
     assert!(!listed("D1 ") && !listed("S1 ") && !listed("A4 "));
+    // Each is counted, and those at zero are those listed.
+    let zero: Vec<_> = (v.verifier.exercised.iter())
+        .filter(|(_, n)| *n == 0)
+        .map(|(name, _)| *name)
+        .collect();
+    assert_eq!(zero, v.verifier.not_exercised);
+    let owed = v
+        .verifier
+        .exercised
+        .iter()
+        .find(|(p, _)| p.starts_with("D1 "));
+    assert_eq!(owed.map(|(_, n)| *n), Some(3));
 }
 
 #[test]
