@@ -9,23 +9,17 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use actix::dev::SendError;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message as ActixMessage};
 
+use smallvec::SmallVec;
+
 use crate::base::{Slot, Time};
 use crate::chaos;
 
 use super::body::Body;
 use super::shared::Shared;
 
-/// Messages waiting for one client; one that is starved for so long has its further
-/// publishes counted as failed.
+/// Messages waiting for one client, and publishes; one that is starved for so long has its
+/// further publishes counted as failed.
 const MAILBOX: usize = 256;
-
-/// A publish is due.
-#[derive(Clone, Copy, Debug, ActixMessage)]
-#[rtype(result = "()")]
-pub struct Publish {
-    /// When the schedule wants it sent.
-    pub intended: Time,
-}
 
 /// A fault is due.
 #[derive(Clone, Debug, ActixMessage)]
@@ -65,6 +59,34 @@ struct Ended;
 /// One simulated client.
 pub struct Client(Rc<Shell>);
 
+/// A client as its fleet holds it: its mailbox, and the way of publishes, which go past it.
+/// They are what comes most often, and the mailbox of one of thousands is cold memory.
+pub struct Handle {
+    addr: Addr<Client>,
+    shell: Rc<Shell>,
+}
+
+impl Handle {
+    /// For everything but publishes.
+    pub fn addr(&self) -> &Addr<Client> {
+        &self.addr
+    }
+
+    /// A publish is due, which the schedule wants sent at `intended`. The client takes it up
+    /// in its next turn, before any message that is sent to it after this. False when it is
+    /// gone, or when 256 wait already.
+    pub fn publish(&self, intended: Time) -> bool {
+        let mut due = self.shell.due.borrow_mut();
+        if self.shell.over.get() || due.len() >= MAILBOX {
+            return false;
+        }
+        due.push(intended);
+        drop(due);
+        self.shell.wake();
+        true
+    }
+}
+
 /// What the actor and its pump share. What each turn looks at lies together, at the front.
 #[repr(C)]
 struct Shell {
@@ -72,14 +94,26 @@ struct Shell {
     over: Cell<bool>,
     /// The pump's, once it runs.
     pump: RefCell<Option<Waker>>,
+    /// Publishes to take up: at most [`MAILBOX`].
+    due: RefCell<SmallVec<[Time; 1]>>,
     body: RefCell<Body>,
     shared: Rc<Shared>,
+    slot: Slot,
 }
 
 impl Shell {
     fn wake(&self) {
         if let Some(pump) = &*self.pump.borrow() {
             pump.wake_by_ref();
+        }
+    }
+
+    fn publish_due(&self, body: &mut Body) {
+        if self.due.borrow().is_empty() {
+            return;
+        }
+        for intended in self.due.take() {
+            body.publish(intended, self.shared.clock.now());
         }
     }
 }
@@ -90,15 +124,28 @@ impl Client {
         Client(Rc::new(Shell {
             body: RefCell::new(Body::new(shared.clone(), slot)),
             pump: RefCell::default(),
+            due: RefCell::default(),
             over: Cell::new(false),
             shared,
+            slot,
         }))
+    }
+
+    /// Starts a client on the current arbiter.
+    pub fn launch(shared: Rc<Shared>, slot: Slot) -> Handle {
+        let client = Client::new(shared, slot);
+        Handle {
+            shell: client.0.clone(),
+            addr: client.start(),
+        }
     }
 
     /// Lets `act` change the client; what that caused leaves in the pump's next turn, all
     /// in one write.
     fn with(&self, act: impl FnOnce(&mut Body, Time)) {
-        act(&mut self.0.body.borrow_mut(), self.0.shared.clock.now());
+        let body = &mut self.0.body.borrow_mut();
+        self.0.publish_due(body);
+        act(body, self.0.shared.clock.now());
         self.0.wake();
     }
 }
@@ -121,6 +168,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.0.over.set(true);
         self.0.wake();
+        self.0.shared.gone.borrow_mut().push(self.0.slot);
         count_panic(&self.0.shared);
     }
 }
@@ -129,14 +177,6 @@ impl Drop for Client {
 fn count_panic(shared: &Shared) {
     if std::thread::panicking() {
         shared.panicked.set(shared.panicked.get() + 1);
-    }
-}
-
-impl Handler<Publish> for Client {
-    type Result = ();
-
-    fn handle(&mut self, Publish { intended }: Publish, _: &mut Self::Context) {
-        self.with(|body, now| body.publish(intended, now));
     }
 }
 
@@ -225,6 +265,7 @@ impl Future for Pump {
             shell.pump.replace(Some(cx.waker().clone()));
         }
         let mut body = shell.body.borrow_mut();
+        shell.publish_due(&mut body);
         body.pump(cx);
         if body.is_over() {
             if let Err(SendError::Full(_)) = self.client.try_send(Ended) {

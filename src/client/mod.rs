@@ -22,9 +22,9 @@ mod sabotage;
 pub mod server;
 pub mod shared;
 
-pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Heal, Inject, Publish};
+pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Handle, Heal, Inject};
 pub use directory::Directory;
 pub use sabotage::Sabotage;
 pub(crate) use sabotage::{KILLS_AFTER, Road};
-pub use server::Server;
+pub use server::{Publish, Server};
 pub use shared::{Shared, SharedConfig};

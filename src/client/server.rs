@@ -11,11 +11,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::fut::ActorFutureExt as _;
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, WrapFuture as _};
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Message as ActixMessage, WrapFuture as _,
+};
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
-use super::actor::{Abandon, Goodbye, Publish};
+use super::actor::{Abandon, Goodbye};
 use super::publish::NO_GROUP;
 use super::shared::{Shared, user_id};
 use crate::base::{AckId, Cause, Draws, GroupId, Slot, Time};
@@ -323,6 +325,14 @@ fn content_type(data: &Data<'_>) -> &'static str {
         Data::Binary(_) => "application/octet-stream",
         Data::Protobuf(_) => "application/x-protobuf",
     }
+}
+
+/// A publish is due.
+#[derive(Clone, Copy, Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub struct Publish {
+    /// When the schedule wants it sent.
+    pub intended: Time,
 }
 
 impl Actor for Server {

@@ -75,6 +75,8 @@ pub struct Shared {
     ringing: Cell<bool>,
     /// First dials under way, for the pace of connecting.
     pub(crate) connecting: Cell<u32>,
+    /// Clients whose actors ended, until the fleet lets go of them.
+    pub(crate) gone: RefCell<Vec<Slot>>,
     /// Clients that are connected, and members of all their groups, for the first time.
     pub(crate) ready: Cell<u32>,
     /// Clients that ever had a connection.
@@ -168,6 +170,7 @@ impl Shared {
             alarms: RefCell::default(),
             ringing: Cell::new(false),
             connecting: Cell::new(0),
+            gone: RefCell::default(),
             ready: Cell::new(0),
             ever_connected: Cell::new(0),
             departed: Cell::new(0),

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use actix::dev::SendError;
 use actix::fut::ActorFutureExt;
 use actix::{
     Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, ResponseActFuture,
@@ -15,8 +14,8 @@ use rustc_hash::FxHashMap;
 
 use crate::base::{Slot, Time};
 use crate::client::{
-    Abandon, Churn, Client, Depart, Goodbye, Heal, Inject, KILLS_AFTER, Publish, Sabotage, Server,
-    Shared,
+    Abandon, Churn, Client, Depart, Goodbye, Handle, Heal, Inject, KILLS_AFTER, Publish, Sabotage,
+    Server, Shared,
 };
 use crate::metrics::latency;
 use crate::scenario::ChaosKind;
@@ -46,7 +45,7 @@ const LAG_EVERY: Duration = Duration::from_millis(10);
 pub struct Fleet {
     config: FleetConfig,
     shared: Rc<Shared>,
-    clients: Vec<Option<Addr<Client>>>,
+    clients: Vec<Option<Handle>>,
     /// The application servers among the slots.
     servers: FxHashMap<u32, Addr<Server>>,
     begun: Option<Time>,
@@ -77,7 +76,7 @@ impl Fleet {
         let mut connects = connects(&shared.scenario, &config.slots);
         connects.reverse();
         Ok(Fleet {
-            clients: vec![None; config.slots.len()],
+            clients: config.slots.clone().map(|_| None).collect(),
             servers: FxHashMap::default(),
             begun: None,
             connects,
@@ -95,8 +94,19 @@ impl Fleet {
         self.shared.clock.now()
     }
 
-    fn client(&self, slot: Slot) -> Option<&Addr<Client>> {
+    fn handle_of(&self, slot: Slot) -> Option<&Handle> {
         self.clients[(slot.0 - self.config.slots.start) as usize].as_ref()
+    }
+
+    fn client(&self, slot: Slot) -> Option<&Addr<Client>> {
+        self.handle_of(slot).map(Handle::addr)
+    }
+
+    /// Lets go of clients that are no more: a day of visitors must not pile up.
+    fn forget_gone(&mut self) {
+        for slot in self.shared.gone.borrow_mut().drain(..) {
+            self.clients[(slot.0 - self.config.slots.start) as usize] = None;
+        }
     }
 
     /// Starts the clients that are due and find a place. Returns when to look again.
@@ -173,17 +183,17 @@ impl Fleet {
     }
 
     fn start(&mut self, slot: Slot) {
-        let client = Client::new(self.shared.clone(), slot).start();
+        let client = Client::launch(self.shared.clone(), slot);
         self.clients[(slot.0 - self.config.slots.start) as usize] = Some(client);
     }
 
     fn publish(&self, slot: Slot, intended: Time) {
-        let sent = match (self.client(slot), self.servers.get(&slot.0)) {
-            (Some(client), _) => client.try_send(Publish { intended }),
-            (None, Some(server)) => server.try_send(Publish { intended }),
-            (None, None) => Err(SendError::Closed(Publish { intended })),
+        let sent = match (self.handle_of(slot), self.servers.get(&slot.0)) {
+            (Some(client), _) => client.publish(intended),
+            (None, Some(server)) => server.try_send(Publish { intended }).is_ok(),
+            (None, None) => false,
         };
-        if sent.is_err() {
+        if !sent {
             // Counted where the client would have counted it: never sent, so failed.
             let pool = self.shared.scenario.pool_of(slot);
             let counts = &mut self.shared.stats.borrow_mut().pools[pool].publish;
@@ -210,6 +220,7 @@ impl Fleet {
             shard.tick(now);
             self.telling.take_new(&mut shard, now);
         }
+        self.forget_gone();
         self.reports += 1;
         let whole = self.reports.is_multiple_of(SNAPSHOT_EVERY);
         // Judging what is owed looks at every pair: once a second, but four times in the
@@ -345,7 +356,7 @@ impl Handler<StopLoad> for Fleet {
 
     fn handle(&mut self, _: StopLoad, _: &mut Self::Context) {
         self.stop_load();
-        let clients = self.clients.iter().flatten();
+        let clients = self.clients.iter().flatten().map(Handle::addr);
         let missed = clients.filter(|client| client.try_send(Heal).is_err() && client.connected());
         let missed = missed.count();
         if missed > 0 {
@@ -379,7 +390,7 @@ impl Handler<Settle> for Fleet {
     fn handle(&mut self, _: Settle, _: &mut Self::Context) -> Self::Result {
         self.stop_load();
         let clients = self.clients.iter().flatten();
-        let clients: Vec<_> = clients.map(|client| client.send(Abandon)).collect();
+        let clients: Vec<_> = clients.map(|client| client.addr().send(Abandon)).collect();
         let servers = self.servers.values();
         let servers: Vec<_> = servers.map(|server| server.send(Abandon)).collect();
         // What is gone has settled everything, or has panicked and is counted.
@@ -418,7 +429,7 @@ impl Handler<Conclude> for Fleet {
             .clients
             .iter()
             .flatten()
-            .map(|client| client.send(Goodbye))
+            .map(|client| client.addr().send(Goodbye))
             .collect();
         let goodbye = async move {
             for said in goodbyes {
