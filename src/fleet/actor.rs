@@ -32,8 +32,10 @@ use super::telling::{CLOSING_EVERY, Telling};
 const CONNECTING_MAX: u32 = 200;
 /// How long to wait for a place among them before looking again.
 const CONNECTING_WAIT: Duration = Duration::from_millis(2);
-/// Pieces of work taken up in one go, so that sockets are read in between.
-const BATCH: usize = 256;
+/// Pieces of work taken up in one go, so that sockets are read in between: some 5 ms of
+/// them. When a thread is full its turns grow until reads bring many frames each; a smaller
+/// bound would be one on publishes for each of these turns, and so on the rate.
+const BATCH: usize = 16_384;
 /// How often publisher facts are exchanged and the coordinator is told where things stand.
 const REPORT_EVERY: Duration = Duration::from_millis(250);
 /// Every how many reports the whole snapshot goes along (once a second).
