@@ -62,6 +62,8 @@ def report_and_metrics(report, page):
         ("hubstorm_clients_planned", {}, clients["planned"]),
         ("hubstorm_connects_total", {"outcome": "ok"}, clients["connects"]),
         ("hubstorm_connects_total", {"outcome": "failed"}, clients["connect_failures"]),
+        ("hubstorm_dials_total", {"purpose": "connect"}, clients["connect_dials"]),
+        ("hubstorm_dials_total", {"purpose": "recover"}, clients["recovery_dials"]),
         ("hubstorm_disconnects_total", {}, clients["disconnects"]),
         ("hubstorm_recoveries_total", {"outcome": "ok"}, clients["recoveries"]),
         ("hubstorm_recoveries_total", {"outcome": "failed"}, clients["recovery_failures"]),

@@ -338,12 +338,16 @@ impl Body {
             Dial::New => {
                 self.me.dialled_at = now;
                 self.me.set_phase(Phase::Connecting);
+                self.me.clients(|clients| clients.connect_dials += 1);
                 shared.connect_url(self.me.slot, self.faults.take_bad_token(now))
             }
             Dial::Recover {
                 connection_id,
                 token,
-            } => shared.recovery_url(self.me.slot, connection_id, token),
+            } => {
+                self.me.clients(|clients| clients.recovery_dials += 1);
+                shared.recovery_url(self.me.slot, connection_id, token)
+            }
         };
         self.link.dial(&shared, self.me.slot, url, client);
     }

@@ -38,6 +38,7 @@ macro_rules! metrics {
 metrics! {
     CONNECTIONS: GAUGE "hubstorm_connections" ["pool", "state"] "Simulated clients by connection state.";
     CONNECTS: COUNTER "hubstorm_connects_total" ["pool", "outcome"] "Attempts at a new connection, by outcome.";
+    DIALS: COUNTER "hubstorm_dials_total" ["pool", "purpose"] "Dials that reached for the target, for a new connection or to recover a session.";
     DISCONNECTS: COUNTER "hubstorm_disconnects_total" ["pool", "cause"] "Transports that ended, by who ended them.";
     RECOVERIES: COUNTER "hubstorm_recoveries_total" ["pool", "outcome"] "Sessions recovered or given up.";
     RECONNECTS: COUNTER "hubstorm_reconnects_total" ["pool"] "New connections after a lost one.";

@@ -299,6 +299,8 @@ fn pool_families(page: &mut Page, pool: &str, stats: &PoolStats) {
     for (metric, label, n) in [
         (names::CONNECTS, "ok", clients.connects),
         (names::CONNECTS, "failed", clients.connect_failures),
+        (names::DIALS, "connect", clients.connect_dials),
+        (names::DIALS, "recover", clients.recovery_dials),
         (names::DISCONNECTS, "injected", clients.disconnects_injected),
         (names::DISCONNECTS, "hub", clients.disconnects_hub),
         (names::DISCONNECTS, "harness", clients.disconnects_harness),

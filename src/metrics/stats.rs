@@ -46,6 +46,9 @@ counters! {
 counters! {
     /// Life of connections.
     ClientCounts {
+        /// Dials for a new connection that reached for the target: an injected failure that
+        /// keeps a dial from leaving is none.
+        connect_dials,
         /// New connections that came up.
         connects,
         /// Attempts at a new connection that failed.
@@ -58,6 +61,9 @@ counters! {
         disconnects_hub,
         /// Of these: ended by this harness for reasons of its own (idle timeout, overflow).
         disconnects_harness,
+        /// Dials to recover a session that reached for the target. The hub may have granted
+        /// one whose socket died before a frame told the client so.
+        recovery_dials,
         /// Sessions recovered: the transport opened and a frame came.
         recoveries,
         /// Sessions given up: refused with 1008, or 30 s over.

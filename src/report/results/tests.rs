@@ -134,9 +134,11 @@ pub(in crate::report) fn scenario() -> Scenario {
 pub(in crate::report) fn snapshot() -> Snapshot {
     let mut snapshot = Snapshot::new(2);
     let talkers = &mut snapshot.pools[0];
+    talkers.clients.connect_dials = 100;
     talkers.clients.connects = 100;
     talkers.clients.disconnects = 85;
     talkers.clients.disconnects_injected = 85;
+    talkers.clients.recovery_dials = 85;
     talkers.clients.recoveries = 85;
     talkers.publish.attempted = 2000;
     talkers.publish.acked = 2000;
@@ -157,6 +159,7 @@ pub(in crate::report) fn snapshot() -> Snapshot {
             .record(LatencyKind::Recovery, 20_000 + n * 1000);
     }
     let listeners = &mut snapshot.pools[1];
+    listeners.clients.connect_dials = 100;
     listeners.clients.connects = 100;
     listeners.delivery.messages = 10_000;
     listeners.delivery.bytes = 1_280_000;

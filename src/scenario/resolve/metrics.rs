@@ -28,15 +28,17 @@ pub(super) const LATENCIES: [&str; 6] = [
 pub(super) const STATISTICS: [&str; 9] = [
     "min", "mean", "p50", "p75", "p90", "p95", "p99", "p999", "max",
 ];
-const CLIENTS: [&str; 15] = [
+const CLIENTS: [&str; 17] = [
     "planned",
     "connected_peak",
+    "connect_dials",
     "connects",
     "connect_failures",
     "disconnects",
     "disconnects_injected",
     "disconnects_hub",
     "disconnects_harness",
+    "recovery_dials",
     "recoveries",
     "recovery_failures",
     "reconnects",
