@@ -12,6 +12,10 @@ use super::shard::Shard;
 use crate::base::Time;
 use crate::payload::{Cause, Identity};
 
+/// Repetitions whose meaning is open at once. More can only be forged or of a flood of
+/// repetitions: they are `late_or_duplicate`, proven neither way.
+const CANDIDATES_MAX: usize = 65_536;
+
 /// A repetition whose meaning is open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
@@ -83,8 +87,11 @@ impl Shard {
                 self.meaning(&candidate, u32::MAX, Causes::default())
             };
             self.count(&candidate, meaning);
-        } else {
+        } else if self.candidates.len() < CANDIDATES_MAX {
             self.candidates.push(candidate);
+        } else {
+            // Why it was sent again will not be known here.
+            self.count(&candidate, Meaning::Unknown(Unknown::LateOrDuplicate));
         }
         false
     }

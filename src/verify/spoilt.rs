@@ -27,6 +27,11 @@ impl Shard {
                 self.frames.replay += 1;
                 self.repeated(step.slot, step.id, step.now);
             }
+            (Sight::Replay, false) if self.was_corrupt(step) => {
+                // What was spoilt on its way comes whole now; the client drops it all the same.
+                self.permitted.add(Permitted::ReplayOverlap, 1);
+                self.frames.replay += 1;
+            }
             (sight, false) => {
                 if sight == Sight::Replay {
                     let (slot, epoch, transport) = (step.slot, step.epoch, step.transport);
@@ -183,10 +188,15 @@ impl Shard {
         }
     }
 
+    /// Whether the frame of this sequence id was counted as corrupted when it first came.
+    fn was_corrupt(&self, step: &Step<'_>) -> bool {
+        let frame = (step.slot.0, step.epoch, step.id);
+        step.id != 0 && self.corrupt_ids.contains(&frame)
+    }
+
     /// A payload of ours that changed on the way.
     pub(super) fn corrupted(&mut self, step: &Step<'_>, fields: Option<Identity>) {
-        let frame = (step.slot.0, step.epoch, step.id);
-        if step.id != 0 && self.corrupt_ids.contains(&frame) {
+        if self.was_corrupt(step) {
             // Counted when it first came.
             self.frames.replay += 1;
             return match step.sight {
@@ -195,7 +205,7 @@ impl Shard {
             };
         }
         if step.id != 0 && self.corrupt_ids.len() < CORRUPT_MAX {
-            self.corrupt_ids.insert(frame);
+            self.corrupt_ids.insert((step.slot.0, step.epoch, step.id));
         }
         self.violations.add(Violation::Corrupted, 1);
         self.about(step, fields.as_ref(), Violation::Corrupted, || {
