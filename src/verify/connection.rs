@@ -18,6 +18,8 @@ pub(super) struct Receiver {
     pub(super) members: SmallVec<[(GroupId, u32); 2]>,
     /// Confirmed recoveries, while they may still explain a loss.
     pub(super) recoveries: Vec<Recovery>,
+    /// The newest of those that are forgotten: its connection and its transport.
+    pub(super) last_recovery: Option<(u16, u16)>,
     pub(super) frames: Ring<FrameRecord>,
     pub(super) control: Ring<(Time, Control)>,
     /// The harness stopped it before the verification was over.
@@ -96,6 +98,7 @@ impl Receiver {
             conn: None,
             members: SmallVec::new(),
             recoveries: Vec::new(),
+            last_recovery: None,
             frames: Ring::new(FRAMES_KEPT),
             control: Ring::new(CONTROL_KEPT),
             stopped: false,
@@ -111,6 +114,18 @@ impl Receiver {
                 .ok()
                 .map(|at| members[at].1),
         }
+    }
+
+    /// Forgets recoveries older than this, but for which was the last.
+    pub(super) fn forget_recoveries(&mut self, now: Time, age: Duration) {
+        let last = &mut self.last_recovery;
+        self.recoveries.retain(|recovery| {
+            let young = now.since(recovery.confirmed_at) < age;
+            if !young {
+                *last = Some((recovery.epoch, recovery.transport));
+            }
+            young
+        });
     }
 
     /// Messages sent to its groups, as far as facts told.

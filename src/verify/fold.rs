@@ -12,7 +12,7 @@ use super::kinds::Violation;
 use super::ledger::Ledger;
 use super::order::Witnesses;
 use super::outcome::Suspect;
-use super::pairs::{Epochs, Hole, PairKey};
+use super::pairs::{Epochs, Hole, Kept, PairKey};
 use super::plan::Promise;
 use super::shard::Shard;
 use super::unsure::{Range, candidates, mark};
@@ -104,15 +104,16 @@ impl Shard {
         for (slot, stream, seq) in forbidden {
             self.forbidden_incident(slot, stream, seq);
         }
-        for change in changes {
-            self.apply_change(index, change);
-        }
         let streams = self.groups[index].streams.iter_mut();
         for ((stream, to), unreached) in streams.zip(targets).zip(unreached) {
+            // Before the changes: a table that grows for one begins above what is folded.
             stream.horizon = *to;
             for (first, last) in unreached {
                 stream.note_unreached(first, last);
             }
+        }
+        for change in changes {
+            self.apply_change(index, change);
         }
     }
 
@@ -247,11 +248,13 @@ impl PairVerdict<'_, '_> {
     /// Keeps an open piece as holes of its own, with what their judgement will need.
     fn keep(&mut self, mut piece: Piece) {
         let base = piece.hole.and_then(|at| self.view.holes.get(at));
+        let mark = piece.window.and_then(|at| self.view.marks.get(at));
+        let (epoch, retried) = piece.sent.unwrap_or((0, true));
         let last = piece.last;
         loop {
-            let (recovery, until) =
-                self.judged
-                    .recovery(self.view.stream, &piece, self.view.marks, false);
+            let (recovery, until) = self
+                .judged
+                .recovery(self.view.stream, &piece, self.view.marks);
             let hole = match base {
                 Some(hole) => hole.clone(),
                 // Part of the tail: nothing later has come.
@@ -260,18 +263,25 @@ impl PairVerdict<'_, '_> {
                     last: until,
                     window: self.view.marks.last().map_or(0, |mark| mark.ordinal),
                     shown: self.view.shown,
-                    proofs: Epochs::default(),
+                    proofs: Epochs::around(epoch),
                     witnesses: Witnesses::default(),
                     overtaken: None,
-                    settled: None,
-                    recovery: None,
+                    kept: None,
                 },
             };
             self.kept.push(Hole {
                 first: piece.first,
                 last: until,
-                settled: piece.sent.or(Some((0, true))),
-                recovery,
+                // What is open or awaits a recovery is in a window.
+                kept: mark.map(|mark| Kept {
+                    epoch,
+                    retried,
+                    window: mark.ordinal,
+                    connection: mark.epoch,
+                    end: mark.end,
+                    at_join: piece.at_join,
+                    recovery,
+                }),
                 ..hole
             });
             if until >= last {
@@ -303,16 +313,23 @@ impl PairVerdict<'_, '_> {
             _ => None,
         };
         let base = piece.hole.and_then(|at| self.view.holes.get(at));
+        let kept = base.and_then(|hole| hole.kept);
         let mark = piece.window.and_then(|at| self.view.marks.get(at));
+        let epoch = match kept {
+            Some(kept) => kept.connection,
+            None => mark.map_or(0, |mark| mark.epoch),
+        };
         let stream = self.stream_id();
         let mut rest = piece;
         loop {
-            let (recovery, until) = match base.and_then(|hole| hole.recovery) {
-                Some(recovery) => (Some(recovery), rest.last),
+            let known = kept.and_then(|kept| kept.recovery);
+            let (recovery, until) = match known.filter(|laid| self.judged.stands(*laid)) {
+                Some(laid) => (Some(laid), rest.last),
                 None => self
                     .judged
-                    .recovery(self.view.stream, &rest, self.view.marks, true),
+                    .recovery(self.view.stream, &rest, self.view.marks),
             };
+            let recovery = recovery.map(|laid| laid.transport);
             if let Some(suspects) = self.suspects.as_deref_mut() {
                 suspects.push(Suspect {
                     member: self.judged.member,
@@ -321,7 +338,7 @@ impl PairVerdict<'_, '_> {
                     first: rest.first,
                     last: until,
                     kind,
-                    epoch: mark.map_or(0, |mark| mark.epoch),
+                    epoch,
                     recovery,
                     overtaken: base.and_then(|hole| hole.overtaken),
                     stalled: false,

@@ -277,13 +277,14 @@ impl Shard {
                 }
             },
         };
-        if !self.members[member as usize].heard_since_recovery {
+        if self.members[member as usize].silent_since.is_some() {
             // What was replayed says nothing of the membership: it may have been queued
             // before it was forgotten.
             let confirmed = self.receivers[step.index].recoveries.last();
             let sent = identity.unwrap_intended(step.now.as_micros()) + identity.lag_us;
-            self.members[member as usize].heard_since_recovery =
-                confirmed.is_none_or(|recovery| sent > recovery.confirmed_at.as_micros());
+            if confirmed.is_none_or(|recovery| sent > recovery.confirmed_at.as_micros()) {
+                self.members[member as usize].silent_since = None;
+            }
         }
         if self.is_spared(step, identity) {
             self.echo(step, identity);

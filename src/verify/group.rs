@@ -307,7 +307,8 @@ impl Group {
             .iter()
             .filter_map(|source| source.last_at)
             .min()
-            .unwrap_or(Time::ZERO);
+            // Nobody has spoken: a source's first word makes a checkpoint unasked.
+            .unwrap_or(Time::MAX);
         self.afters = self.afters.split_off(&answered);
         self.befores = self.befores.split_off(&answered);
         for source in &mut self.sources {

@@ -7,7 +7,7 @@ use super::facts::Fate;
 use super::group::Stream;
 use super::marks::Mark;
 use super::membership::{Shown, WindowEnd};
-use super::pairs::Hole;
+use super::pairs::{Hole, Kept};
 use super::plan::Promise;
 use super::unsure::{GOT, MISSED};
 
@@ -62,6 +62,8 @@ pub(super) struct Piece {
     pub(super) hole: Option<usize>,
     /// (publisher epoch, sent again) where the verdict needed it.
     pub(super) sent: Option<(u16, bool)>,
+    /// Missing before anything showed that the membership was visible (D2).
+    pub(super) at_join: bool,
     /// Messages of unknown outcome: whether a receiver whom a success would have been owed to
     /// got or missed them (bits of `unsure`).
     pub(super) unsure: u8,
@@ -168,6 +170,20 @@ impl PairView<'_> {
     }
 
     fn judge_run(&self, run: Run, from: u32, to: u32, sink: &mut impl FnMut(Piece)) {
+        if let Run::Hole(at) = run
+            && let Some(kept) = &self.holes[at].kept
+        {
+            return sink(Piece {
+                first: from,
+                last: to,
+                bucket: self.kept(&self.holes[at], kept),
+                window: self.marks.iter().position(|m| m.ordinal == kept.window),
+                hole: Some(at),
+                sent: Some((kept.epoch, kept.retried)),
+                at_join: kept.at_join,
+                unsure: 0,
+            });
+        }
         let mut at = from;
         while at <= to {
             let (zone, last) = self.zone(at);
@@ -229,15 +245,11 @@ impl PairView<'_> {
             window: zone.window(),
             hole: run.hole(),
             sent: None,
+            at_join: false,
             unsure: 0,
         };
         if zone == Zone::NotMember && matches!(run, Run::Hole(_) | Run::Tail) {
             return sink(piece(from, to, Bucket::NotMember));
-        }
-        if let Run::Hole(hole) = run
-            && let Some(sent) = self.holes[hole].settled
-        {
-            return self.judge_ok(run, zone, from, to, Some(sent), sink);
         }
         let mut at = from;
         for exception in self.stream.exceptions_in(from, to) {
@@ -290,7 +302,7 @@ impl PairView<'_> {
                 _ if !measured => 0,
                 Run::Delivered if zone.owes() => GOT,
                 Run::Hole(_) | Run::Tail
-                    if self.missing(run, zone, at, epoch, retried).is_open() =>
+                    if self.missing(run, zone, at, epoch, retried).0.is_open() =>
                 {
                     MISSED
                 }
@@ -303,6 +315,7 @@ impl PairView<'_> {
                 window: zone.window(),
                 hole: run.hole(),
                 sent: None,
+                at_join: false,
                 unsure,
             });
             at = last + 1;
@@ -328,11 +341,11 @@ impl PairView<'_> {
             };
             let retried = sent.is_some_and(|(_, retried)| retried);
             let mut last = last.min(to);
-            let bucket = match run {
-                Run::Delivered if owed => Bucket::Delivered,
-                Run::Delivered => Bucket::NotOwed,
-                Run::Blind if owed => Bucket::Unverified,
-                Run::Blind => Bucket::Untracked,
+            let (bucket, at_join) = match run {
+                Run::Delivered if owed => (Bucket::Delivered, false),
+                Run::Delivered => (Bucket::NotOwed, false),
+                Run::Blind if owed => (Bucket::Unverified, false),
+                Run::Blind => (Bucket::Untracked, false),
                 Run::Hole(_) | Run::Tail => {
                     // Before and after the grace of a window the verdict may differ.
                     if let Some(window) = zone.window() {
@@ -351,16 +364,18 @@ impl PairView<'_> {
                 window: zone.window(),
                 hole: run.hole(),
                 sent: Some((epoch, retried)),
+                at_join,
                 unsure: 0,
             });
             at = last + 1;
         }
     }
 
-    /// The verdict on an acked message that has not come.
-    fn missing(&self, run: Run, zone: Zone, seq: u32, epoch: u16, retried: bool) -> Bucket {
+    /// The verdict on an acked message that has not come, and whether it was missed before
+    /// anything showed that the membership was visible.
+    fn missing(&self, run: Run, zone: Zone, seq: u32, epoch: u16, retried: bool) -> (Bucket, bool) {
         let Some(index) = zone.window() else {
-            return Bucket::Edge;
+            return (Bucket::Edge, false);
         };
         let mark = &self.marks[index];
         let (head, proven) = match run {
@@ -375,25 +390,46 @@ impl PairView<'_> {
                 (latest && self.is_head(self.shown, epoch), false)
             }
         };
+        let at_join = head && seq < mark.grace;
+        let end = match zone {
+            Zone::NotMember | Zone::Edge => return (Bucket::Edge, at_join),
+            Zone::Leaving(_) if !proven => return (Bucket::Edge, at_join),
+            Zone::Open(_) => None,
+            Zone::BeforeLeave(_) | Zone::Leaving(_) => Some(WindowEnd::Left),
+            Zone::Ended(_, end) => Some(end),
+        };
+        (self.lost(end, proven, at_join), at_join)
+    }
+
+    /// The verdict on a hole below the horizon, whose window may be forgotten.
+    fn kept(&self, hole: &Hole, kept: &Kept) -> Bucket {
+        let window = self.marks.iter().find(|mark| mark.ordinal == kept.window);
+        let end = window.map_or(kept.end, |mark| mark.end);
+        let proven =
+            hole.window == kept.window && !kept.retried && hole.proofs.contains(kept.epoch);
+        self.lost(end, proven, kept.at_join)
+    }
+
+    /// The verdict on an acked message that was owed and has not come, by how its window
+    /// ended, if it did. `proven`: what was sent after it on the same connection came.
+    fn lost(&self, end: Option<WindowEnd>, proven: bool, at_join: bool) -> Bucket {
         // Interior loss: D1, or D2 before the window's first delivery of the stream.
-        let interior = if head && seq < mark.grace {
+        let interior = if at_join {
             Bucket::LostAtJoin
         } else if self.reliable || self.promise == Promise::Reference {
             Bucket::Lost
         } else {
             Bucket::LostUnreliableConnected
         };
-        match zone {
-            Zone::NotMember | Zone::Edge => Bucket::Edge,
+        match end {
             // A receiver that waits for its recovery at the end may have got it after.
-            Zone::Open(_) if !self.attached && !proven => Bucket::Unverified,
-            Zone::Open(_) => interior,
-            Zone::BeforeLeave(_) | Zone::Leaving(_) | Zone::Ended(..) if proven => interior,
-            Zone::BeforeLeave(_) => Bucket::LostAtLeave,
-            Zone::Leaving(_) => Bucket::Edge,
-            Zone::Ended(_, WindowEnd::Overflow) => Bucket::Overflow,
-            Zone::Ended(_, WindowEnd::Unreliable) => Bucket::Unreliable,
-            Zone::Ended(..) => Bucket::Gap,
+            None if !self.attached && !proven => Bucket::Unverified,
+            None => interior,
+            Some(_) if proven => interior,
+            Some(WindowEnd::Left) => Bucket::LostAtLeave,
+            Some(WindowEnd::Overflow) => Bucket::Overflow,
+            Some(WindowEnd::Unreliable) => Bucket::Unreliable,
+            Some(WindowEnd::Gap | WindowEnd::Refused) => Bucket::Gap,
         }
     }
 

@@ -4,7 +4,7 @@ use super::group::{Group, Stream};
 use super::judge::{PairView, Piece};
 use super::marks::{Mark, Resolved};
 use super::membership::Membership;
-use super::pairs::PairKey;
+use super::pairs::{Laid, PairKey};
 use super::plan::Mode;
 use super::shard::Shard;
 
@@ -76,42 +76,69 @@ impl<'a> Judged<'a> {
 
     /// The recovery that missing messages from `piece.first` on are laid to (R1), if to
     /// one, and the last message of which the same is true. A message is laid to a recovery
-    /// when it was sent while the receiver was away, give or take one exchange of facts.
-    /// `last`: also when its group has been silent since.
+    /// when it was sent while the receiver was away, give or take one exchange of facts; or
+    /// later, as long as its group has been silent since.
     pub(super) fn recovery(
         &self,
         stream: &Stream,
         piece: &Piece,
         marks: &[Mark],
-        last: bool,
-    ) -> (Option<u16>, u32) {
+    ) -> (Option<Laid>, u32) {
         let mark = piece.window.and_then(|at| marks.get(at));
         let (Some(mark), Some(source)) = (mark, self.group.source_of(stream)) else {
             return (None, piece.last);
         };
         let index = (self.membership.slot.0 - self.shard.slots.start) as usize;
+        let receiver = &self.shard.receivers[index];
         let latest = marks.last().is_some_and(|m| m.ordinal == mark.ordinal);
-        let silent = last && latest && mark.end.is_none() && !self.membership.heard_since_recovery;
+        let silent = self.membership.silent_since;
+        let silent = silent.filter(|_| latest && mark.end.is_none());
         let mut until = piece.last;
         let mut found = None;
-        for recovery in self.shard.receivers[index].recoveries.iter().rev() {
+        for recovery in receiver.recoveries.iter().rev() {
             if recovery.epoch != mark.epoch {
                 continue;
             }
             let before = self.group.before(source, recovery.lost_at).of(stream);
             let after = self.group.after(source, recovery.confirmed_at).of(stream);
             let from = before.map_or(0, |at| at.0);
-            let to = match silent {
-                true => u32::MAX,
-                false => after.map_or(u32::MAX, |at| at.0),
-            };
+            let to = after.map_or(u32::MAX, |at| at.0);
+            let transport = recovery.transport;
             if piece.first <= from {
                 until = until.min(from);
             } else if piece.first <= to {
                 until = until.min(to);
-                found = found.or(Some(recovery.transport));
+                let if_silent = false;
+                found = found.or(Some(Laid {
+                    transport,
+                    if_silent,
+                }));
+            } else if silent.is_some_and(|since| transport >= since) {
+                let if_silent = true;
+                found = found.or(Some(Laid {
+                    transport,
+                    if_silent,
+                }));
             }
         }
+        if found.is_none()
+            && let (Some(since), Some((epoch, transport))) = (silent, receiver.last_recovery)
+            && epoch == mark.epoch
+            && transport >= since
+        {
+            // What is judged now was sent long after it.
+            let if_silent = true;
+            found = Some(Laid {
+                transport,
+                if_silent,
+            });
+        }
         (found, until)
+    }
+
+    /// Whether what was laid to a recovery while its group was silent still is.
+    pub(super) fn stands(&self, laid: Laid) -> bool {
+        let since = self.membership.silent_since;
+        !laid.if_silent || since.is_some_and(|since| laid.transport >= since)
     }
 }

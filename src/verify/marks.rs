@@ -35,11 +35,7 @@ impl Membership {
                 epoch: window.epoch,
                 passed: window.passed,
                 closed: window.closed,
-                // A leave that was never answered ends the duty all the same.
-                end: window
-                    .ended
-                    .map(|(_, end)| end)
-                    .or(window.leave_invoked.map(|_| WindowEnd::Left)),
+                end: window.end(),
                 sources: (0..group.source_count())
                     .map(|source| Snapshots::look_up(window, group, source))
                     .collect(),

@@ -64,6 +64,12 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// Why it is over, if it is. A leave that was never answered ends the duty all the same.
+    pub(super) fn end(&self) -> Option<WindowEnd> {
+        let ended = self.ended.map(|(_, end)| end);
+        ended.or(self.leave_invoked.map(|_| WindowEnd::Left))
+    }
+
     /// Whether the receiver surely is a member: joined, and has not asked to leave.
     pub(super) fn must(&self) -> bool {
         self.joined.is_some() && self.leave_invoked.is_none() && self.ended.is_none()
@@ -83,8 +89,8 @@ pub(super) struct Membership {
     leave: Option<(u16, AckId)>,
     /// The windows seen so far are on more than one connection.
     pub(super) reconnected: bool,
-    /// A message that was sent after the connection's last recovery came.
-    pub(super) heard_since_recovery: bool,
+    /// The transport of the first recovery since which nothing came that was sent after it.
+    pub(super) silent_since: Option<u16>,
     /// Frontiers by stream: highest seq seen + 1, never below 1; the top bit marks holes.
     next: Vec<u32>,
     /// By stream: seen in the latest window.
@@ -110,7 +116,7 @@ impl Membership {
             last_epoch: None,
             leave: None,
             reconnected: false,
-            heard_since_recovery: true,
+            silent_since: None,
             next: Vec::new(),
             seen: Vec::new(),
             shown: Vec::new(),
@@ -140,7 +146,7 @@ impl Membership {
         self.next_ordinal = self.next_ordinal.saturating_add(1);
         self.seen.fill(0);
         self.shown = Vec::new();
-        self.heard_since_recovery = true;
+        self.silent_since = None;
     }
 
     /// A leave is asked for (again). A client's ackIds grow with what it asks for.

@@ -34,6 +34,7 @@ mod order;
 mod outbox;
 pub mod outcome;
 mod pairs;
+mod parting;
 mod pins;
 mod placing;
 mod plan;

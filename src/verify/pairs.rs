@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::membership::{Membership, Shown};
+use super::membership::{Membership, Shown, WindowEnd};
 use super::order::{Order, Witnesses};
 use crate::base::Time;
 use crate::payload::{Cause, Identity};
@@ -47,22 +47,49 @@ pub(super) struct Hole {
     pub(super) witnesses: Witnesses,
     /// When the first later message came, and under which sequence id (0: none).
     pub(super) overtaken: Option<(Time, u64)>,
-    /// Below the horizon: the message's own connection and whether it was sent again.
-    pub(super) settled: Option<(u16, bool)>,
-    /// Below the horizon: the recovery that it is laid to, if to one.
-    pub(super) recovery: Option<u16>,
+    /// Below the horizon: what its judgement needs, now that all else is forgotten.
+    pub(super) kept: Option<Kept>,
+}
+
+/// What the judgement of a hole below the horizon needs. With it neither the windows nor the
+/// checkpoints of then have to be kept, however long the hole stays open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Kept {
+    /// The publisher's connection at the first transmission.
+    pub(super) epoch: u16,
+    /// It was sent again.
+    pub(super) retried: bool,
+    /// The window that decides.
+    pub(super) window: u32,
+    /// The receiver's connection of that window.
+    pub(super) connection: u16,
+    /// Why the window is over, once it is and is forgotten.
+    pub(super) end: Option<WindowEnd>,
+    /// A loss is one at the join (D2).
+    pub(super) at_join: bool,
+    /// The recovery that it is laid to, if to one.
+    pub(super) recovery: Option<Laid>,
+}
+
+/// A recovery that missing messages are laid to (R1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Laid {
+    /// The transport that the recovery brought.
+    pub(super) transport: u16,
+    /// Only if nothing that was sent after it ever comes of the group.
+    pub(super) if_silent: bool,
 }
 
 /// A set of a publisher's connections, around the one that it was made for: eight before
 /// and twenty-four after. Others are left out, which proves less, never more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Epochs {
     base: u16,
     bits: u32,
 }
 
 impl Epochs {
-    fn around(epoch: u16) -> Self {
+    pub(super) fn around(epoch: u16) -> Self {
         Epochs {
             base: epoch.saturating_sub(8),
             bits: 0,
@@ -249,6 +276,15 @@ impl Pairs {
         !self.blind.is_empty()
     }
 
+    /// Tells the kept holes of a pair how a window ended that is about to be forgotten.
+    pub(super) fn window_ended(&mut self, key: PairKey, window: u32, end: WindowEnd) {
+        for hole in self.holes.get_mut(&key).into_iter().flatten() {
+            if let Some(kept) = hole.kept.as_mut().filter(|kept| kept.window == window) {
+                kept.end = Some(end);
+            }
+        }
+    }
+
     /// Replaces the holes of a pair; they must be in order.
     pub(super) fn set_holes(&mut self, key: PairKey, holes: SmallVec<[Hole; 1]>) {
         let before = self.holes(key).len() as u64;
@@ -286,8 +322,7 @@ impl Pairs {
             proofs,
             witnesses,
             overtaken: Some((arrival.at, arrival.id)),
-            settled: None,
-            recovery: None,
+            kept: None,
         });
     }
 

@@ -3,23 +3,17 @@
 //! Stamps: what the client does is stamped before it is written, what the hub does after it
 //! was read. Read `connection` and `membership` for the states behind.
 
-use std::time::Duration;
-
 use super::connection::{Connection, Link, Recovery};
 use super::events::{ConnectionEnd, LossCause};
 use super::facts::MemberChange;
 use super::group::MEMBERSHIP_GRACE;
-use super::kinds::Unknown;
-use super::ledger::Property;
+use super::judge::Bucket;
+use super::ledger::{Ledger, Property};
 use super::membership::{Membership, WindowEnd};
 use super::recorder::Control;
 use super::shard::Shard;
 use crate::base::{AckId, GroupId, SequenceId, Slot, Time};
 
-/// A recovery counts as refused early when our last frame was read less than this before.
-const REFUSED_EARLY: Duration = Duration::from_secs(25);
-/// A queue that overflowed while our sequence ack was this late is our own doing.
-const ACKS_LATE: Duration = Duration::from_secs(1);
 /// Recoveries remembered whose queue must have been over the hub's limit; losses laid to
 /// more of them count as broken recoveries.
 const OVERFULL_MAX: usize = 65_536;
@@ -320,9 +314,27 @@ impl Shard {
                 receiver.members.insert(at, (group, member));
                 self.groups[group.index()].members.push(member);
                 self.observe_member(index, member);
+                self.book_before_its_time(slot, group);
                 member
             }
         }
+    }
+
+    /// What a group had folded before a receiver first asked to be a member is judged by no
+    /// fold to come: it was addressed to it all the same, by the count of the publishers.
+    fn book_before_its_time(&mut self, slot: Slot, group: GroupId) {
+        let spared = self.plan.slots[slot.index()].no_echo;
+        let mut before = Ledger::default();
+        for stream in &self.groups[group.index()].streams {
+            let folded = u64::from(stream.horizon);
+            match spared && stream.publisher == slot {
+                true => before.no_echo += folded,
+                false => before.add(Bucket::NotMember, folded),
+            }
+        }
+        self.ledgers[group.index()].merge(&before);
+        let pool = self.plan.pool_of(slot);
+        self.pools[pool].merge(&before);
     }
 
     pub(super) fn confirm(&mut self, index: usize, now: Time) {
@@ -354,77 +366,9 @@ impl Shard {
             .push((now, Control::RecoveryConfirmed(transport)));
         for (group, member) in &receiver.members {
             self.groups[group.index()].need_after(now);
-            self.members[*member as usize].heard_since_recovery = false;
+            let silent = &mut self.members[*member as usize].silent_since;
+            silent.get_or_insert(transport);
         }
         self.exercised.add(Property::R1, 1);
-    }
-
-    fn end_connection(&mut self, index: usize, end: ConnectionEnd, now: Time) {
-        let missing = self.missing_of(index);
-        let receiver = &mut self.receivers[index];
-        receiver.control.push((now, Control::Ended(end)));
-        let Some(conn) = receiver.conn.take() else {
-            return;
-        };
-        // Slots of the shard are slots of the plan, by construction of the ranges.
-        let slot = Slot(self.slots.start + index as u32);
-        let reliable = self.plan.slot(slot).is_some_and(|plan| plan.reliable);
-        let overflowing = conn.overflowing(missing);
-        let by_hub = end == ConnectionEnd::Refused || conn.lost_code == Some(1008);
-        let how = if !reliable {
-            WindowEnd::Unreliable
-        } else if by_hub && overflowing {
-            let planned = self.plan.slots[slot.index()].withholds_acks;
-            self.slow_overflows += u64::from(!planned && conn.ack_lag > ACKS_LATE);
-            WindowEnd::Overflow
-        } else {
-            WindowEnd::Gap
-        };
-        if reliable
-            && end == ConnectionEnd::Refused
-            && let Some(refused) = conn.refused
-            && refused.since(conn.heard) < REFUSED_EARLY
-            && !overflowing
-            && !conn.closed_for_good()
-        {
-            self.unknown.add(Unknown::RecoveryRefusedEarly, 1);
-        }
-        if end == ConnectionEnd::Stopped {
-            receiver.stopped = true;
-        }
-        for (group, member) in &receiver.members {
-            self.members[*member as usize].end_all(how, now);
-            self.groups[group.index()].need_after(now);
-        }
-    }
-
-    /// Messages sent to the groups of a receiver that have not come to it: about what the
-    /// hub's queue for it holds.
-    fn missing_of(&self, index: usize) -> u64 {
-        let mut missing = 0;
-        let mut marks = smallvec::SmallVec::new();
-        for (group, member) in &self.receivers[index].members {
-            let membership = &self.members[*member as usize];
-            if membership.latest().is_none_or(|w| w.ended.is_some()) {
-                continue;
-            }
-            let group = &self.groups[group.index()];
-            let resolved = membership.resolve(group);
-            let mut sent = 0;
-            for (at, stream) in group.streams.iter().enumerate() {
-                resolved.marks(stream, &mut marks);
-                let floor = marks.last().map_or(u32::MAX, |mark| mark.floor);
-                let next = match self.is_digest() {
-                    true => stream.horizon + 1,
-                    false => membership.frontier(at as u32).0,
-                };
-                sent += u64::from((stream.invoked + 1).saturating_sub(next.max(floor)));
-            }
-            missing += match self.is_digest() {
-                true => self.missing_in_digest(*member, sent),
-                false => sent,
-            };
-        }
-        missing
     }
 }

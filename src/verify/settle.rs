@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::group::{Group, Stream};
@@ -60,39 +59,24 @@ impl Shard {
         }
         self.forget_messages();
         for receiver in &mut self.receivers {
-            receiver
-                .recoveries
-                .retain(|r| now.since(r.confirmed_at) < RECOVERY_REMEMBERED);
+            receiver.forget_recoveries(now, RECOVERY_REMEMBERED);
         }
     }
 
     /// Drops what no later judgement of a group needs.
     fn forget(&mut self, index: usize, now: Time) {
         let group = &self.groups[index];
-        let kept: FxHashSet<u32> = group
-            .members
-            .iter()
-            .copied()
-            .filter(|member| {
-                // At most 2^24 streams.
-                (0..self.members[*member as usize].tracked() as u32)
-                    .filter(|stream| self.members[*member as usize].frontier(*stream).1)
-                    .any(|stream| {
-                        let holes = self.pairs.holes(PairKey::new(*member, stream));
-                        holes.iter().any(|hole| hole.settled.is_some())
-                    })
-            })
-            .collect();
         let mut oldest = now.saturating_sub(RECOVERY_REMEMBERED);
         let mut passed = Vec::new();
         for member in &group.members {
             let membership = &self.members[*member as usize];
-            if !kept.contains(member) && !membership.is_plain() {
+            if !membership.is_plain() {
                 let at = passed_windows(membership, group);
                 passed.push((*member, at, windows_over(membership, group)));
             }
         }
         for (member, at, over) in passed {
+            let at = at.map(|at| self.tell_holes(member, at));
             let membership = &mut self.members[member as usize];
             if let Some(at) = at {
                 membership.drop_windows(at);
@@ -108,6 +92,30 @@ impl Shard {
             stream.forget_below_horizon();
         }
         group.forget_before(oldest);
+    }
+
+    /// Tells the holes that are kept below the horizon how the windows before the one at
+    /// `at` ended, which are about to be forgotten.
+    fn tell_holes(&mut self, member: u32, at: usize) -> usize {
+        let membership = &self.members[member as usize];
+        // At most 2^24 streams.
+        let streams = if at == 0 {
+            0
+        } else {
+            membership.tracked() as u32
+        };
+        for stream in 0..streams {
+            if !membership.frontier(stream).1 {
+                continue;
+            }
+            for window in &membership.windows[..at] {
+                if let Some(end) = window.end() {
+                    let key = PairKey::new(member, stream);
+                    self.pairs.window_ended(key, window.ordinal, end);
+                }
+            }
+        }
+        at
     }
 
     /// Drops what was noted of single messages that are folded now.
@@ -186,7 +194,8 @@ impl Shard {
         let groups: u64 = self.groups.iter().map(Group::bytes).sum();
         let members: u64 = self.members.iter().map(Membership::bytes).sum();
         let receivers: u64 = self.receivers.iter().map(|r| r.bytes()).sum();
-        let open = (self.candidates.len() * 112 + self.waiting.len() * 96) as u64;
+        let faults = self.gaps.len() * 40 + self.bad.len() * 32 + self.broken.len() * 16;
+        let open = (self.candidates.len() * 112 + self.waiting.len() * 96 + faults) as u64;
         groups
             + members
             + receivers
@@ -220,22 +229,23 @@ impl Shard {
 fn passed_windows(membership: &Membership, group: &Group) -> Option<usize> {
     let resolved = membership.resolve(group);
     let mut marks: SmallVec<[Mark; 4]> = SmallVec::new();
-    if group.streams.is_empty() {
+    let begun = |stream: &&Stream| group.source_of(stream).is_some();
+    if !group.streams.iter().any(|stream| begun(&stream)) {
         return (0..membership.windows.len())
             .rev()
             .find(|at| membership.windows[*at].joined.is_some() && resolved.is_visible(*at));
     }
     let mut newest = membership.windows.len();
-    let mut known = false;
-    for stream in &group.streams {
+    // A stream of which only a delivery told, perhaps an invented one, has no facts to wait
+    // for: when its publisher begins it, that is after these windows.
+    for stream in group.streams.iter().filter(begun) {
         resolved.marks(stream, &mut marks);
         let at = marks.iter().rposition(|mark| {
             mark.floor <= stream.horizon + 1 && mark.grace <= stream.horizon + 1
         })?;
         newest = newest.min(at);
-        known = true;
     }
-    known.then_some(newest)
+    Some(newest)
 }
 
 /// By window: whether it is over and everything that it could receive is folded.
@@ -247,7 +257,8 @@ fn windows_over(membership: &Membership, group: &Group) -> SmallVec<[bool; 4]> {
     }
     let resolved = membership.resolve(group);
     let mut marks: SmallVec<[Mark; 4]> = SmallVec::new();
-    for stream in &group.streams {
+    let begun = |stream: &&Stream| group.source_of(stream).is_some();
+    for stream in group.streams.iter().filter(begun) {
         resolved.marks(stream, &mut marks);
         for (over, mark) in over.iter_mut().zip(&marks) {
             *over &= mark.may_to <= stream.horizon;

@@ -119,6 +119,7 @@ fn a_lying_hub_is_seen_by_a_digest() {
 fn memory_is_flat_under_drops_retries_failures_joins_and_leaves_in_digest() {
     let config = Config {
         load: 1_200_000_000,
+        late: false,
         drops: 5_000_000,
         errors: true,
         slots: 6,

@@ -70,6 +70,8 @@ pub(crate) struct Config {
     pub(crate) slots: u32,
     pub(crate) groups: u32,
     pub(crate) load: u64,
+    /// Some slots connect when others have long been there.
+    pub(crate) late: bool,
     /// Mean time between drops of a client, µs.
     pub(crate) drops: u64,
     pub(crate) errors: bool,
@@ -94,8 +96,13 @@ impl Config {
             shards: rng.random_range(1..=3),
             slots: rng.random_range(3..=7),
             groups: rng.random_range(1..=2),
-            load: rng.random_range(3..=8) * 10 * SEC,
+            // What was settled a minute ago is folded: some runs end long after.
+            load: match rng.random_bool(0.2) {
+                true => rng.random_range(6..=26) * 10 * SEC,
+                false => rng.random_range(3..=8) * 10 * SEC,
+            },
             drops: [SEC, 5 * SEC, 20 * SEC, 1000 * SEC][rng.random_range(0..4)],
+            late: rng.random_bool(0.5),
             errors: rng.random_bool(0.5),
             official: rng.random_bool(0.3),
             promise,
@@ -281,7 +288,10 @@ impl Model {
     /// Runs load and drain; the verdict, and what the verifier still thought missing.
     pub(crate) fn run(&mut self) -> (Verification, u64) {
         for slot in 0..self.config.slots {
-            let at = self.rng.random_range(0..SEC);
+            let late = self.config.late && self.rng.random_bool(0.5);
+            let at = self
+                .rng
+                .random_range(0..if late { self.end * 9 / 10 } else { SEC });
             self.at(at, Event::Connect(slot));
             let at = self.rng.random_range(SEC / 2..2 * SEC);
             self.at(at, Event::Publish(slot));

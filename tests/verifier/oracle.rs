@@ -640,18 +640,17 @@ impl Oracle<'_> {
         }
         let none = Vec::new();
         let recoveries = self.history.recoveries.get(&slot).unwrap_or(&none);
-        let of_connection = || recoveries.iter().rev().filter(|r| r.epoch == window.epoch);
-        let confirmed = of_connection().map(|r| r.confirmed_at).max();
         let open = latest && window.ended.is_none() && window.leave_invoked.is_none();
-        let silent = open
-            && confirmed.is_some_and(|since| {
-                since > window.join_invoked && !self.heard(slot, window.epoch, stream.group, since)
-            });
-        let recovery = of_connection()
+        let silent = |since: u64| {
+            open && since > window.join_invoked
+                && !self.heard(slot, window.epoch, stream.group, since)
+        };
+        let recovery = (recoveries.iter().rev())
+            .filter(|r| r.epoch == window.epoch)
             .find(|r| {
                 let from = self.before(stream, r.lost_at).0;
                 let to = self.after(stream, r.confirmed_at).map_or(u32::MAX, |c| c.0);
-                seq > from && (seq <= to || silent)
+                seq > from && (seq <= to || silent(r.confirmed_at))
             })
             .map(|r| r.transport);
         self.losses.push(Loss {

@@ -188,6 +188,7 @@ fn memory_is_flat_under_drops_retries_failures_joins_and_leaves() {
             // Half an hour; times are remembered for two minutes. What chance makes of it is
             // a few per cent.
             load: 1_800_000_000,
+            late: false,
             drops: 5_000_000,
             errors: true,
             slots: 6,
