@@ -116,11 +116,11 @@ impl Receiver {
         }
     }
 
-    /// Forgets recoveries older than this, but for which was the last.
+    /// Forgets recoveries from losses older than this, but for which was the last.
     pub(super) fn forget_recoveries(&mut self, now: Time, age: Duration) {
         let last = &mut self.last_recovery;
         self.recoveries.retain(|recovery| {
-            let young = now.since(recovery.confirmed_at) < age;
+            let young = now.since(recovery.lost_at) < age;
             if !young {
                 *last = Some((recovery.epoch, recovery.transport));
             }

@@ -252,9 +252,8 @@ impl PairVerdict<'_, '_> {
         let (epoch, retried) = piece.sent.unwrap_or((0, true));
         let last = piece.last;
         loop {
-            let (recovery, until) = self
-                .judged
-                .recovery(self.view.stream, &piece, self.view.marks);
+            let (view, judged) = (self.view, self.judged);
+            let (recovery, until) = judged.recovery(view.stream, &piece, view.marks, true);
             let hole = match base {
                 Some(hole) => hole.clone(),
                 // Part of the tail: nothing later has come.
@@ -325,9 +324,10 @@ impl PairVerdict<'_, '_> {
             let known = kept.and_then(|kept| kept.recovery);
             let (recovery, until) = match known.filter(|laid| self.judged.stands(*laid)) {
                 Some(laid) => (Some(laid), rest.last),
-                None => self
-                    .judged
-                    .recovery(self.view.stream, &rest, self.view.marks),
+                None => {
+                    let (view, recent) = (self.view, kept.is_none());
+                    self.judged.recovery(view.stream, &rest, view.marks, recent)
+                }
             };
             let recovery = recovery.map(|laid| laid.transport);
             if let Some(suspects) = self.suspects.as_deref_mut() {

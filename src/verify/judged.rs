@@ -77,12 +77,14 @@ impl<'a> Judged<'a> {
     /// The recovery that missing messages from `piece.first` on are laid to (R1), if to
     /// one, and the last message of which the same is true. A message is laid to a recovery
     /// when it was sent while the receiver was away, give or take one exchange of facts; or
-    /// later, as long as its group has been silent since.
+    /// later, as long as its group has been silent since. `recent`: it lies above the horizon,
+    /// so it was sent after every recovery that is forgotten.
     pub(super) fn recovery(
         &self,
         stream: &Stream,
         piece: &Piece,
         marks: &[Mark],
+        recent: bool,
     ) -> (Option<Laid>, u32) {
         let mark = piece.window.and_then(|at| marks.get(at));
         let (Some(mark), Some(source)) = (mark, self.group.source_of(stream)) else {
@@ -122,11 +124,11 @@ impl<'a> Judged<'a> {
             }
         }
         if found.is_none()
+            && recent
             && let (Some(since), Some((epoch, transport))) = (silent, receiver.last_recovery)
             && epoch == mark.epoch
             && transport >= since
         {
-            // What is judged now was sent long after it.
             let if_silent = true;
             found = Some(Laid {
                 transport,

@@ -19,9 +19,10 @@ use crate::base::Time;
 const FOLD_AFTER: Duration = Duration::from_secs(60);
 /// How often that is done.
 const FOLD_EVERY: Duration = Duration::from_secs(5);
-/// A recovery explains losses judged until this long after it: what was sent while the
-/// receiver was away is settled within a minute and folded a minute after that.
-const RECOVERY_REMEMBERED: Duration = Duration::from_secs(130);
+/// A recovery explains losses judged until this long after the transport was lost: the
+/// receiver is away for half a minute at the most, and what was sent meanwhile is settled
+/// within a minute and folded a minute after that. Checkpoints are kept as long.
+const RECOVERY_REMEMBERED: Duration = Duration::from_secs(160);
 /// Recorders shrink to this under memory pressure.
 const RECORDER_UNDER_PRESSURE: usize = 8;
 

@@ -19,7 +19,13 @@ fn agrees(found: &Verification, expected: &Verdict, what: &str) {
     assert!(d.balances(), "{what}: {d:?}");
     assert_eq!(d.addressed, o.addressed, "{what}");
     assert_eq!(d.outside, o.outside, "{what}: {d:?} {o:?}");
-    assert_eq!(d.edge, o.edge, "{what}: {d:?} {o:?}");
+    // Nothing overtakes in a digest, so a loss before a leave that was not surely acked before
+    // it is an edge.
+    let proven = d.edge.checked_sub(o.edge);
+    assert!(
+        proven.is_some_and(|more| more <= o.lost + o.unknown),
+        "{what}: {d:?} {o:?}"
+    );
     assert_eq!(d.not_owed, o.not_owed, "{what}: {d:?} {o:?}");
     assert!(d.lost <= o.lost, "{what}: {d:?} {o:?}");
     assert!(d.delivered <= o.delivered, "{what}: {d:?} {o:?}");
