@@ -7,9 +7,11 @@
 
 mod any;
 pub mod body;
+mod diff;
 pub mod identity;
 
 pub use body::{BodyError, Padding, Template, read, read_as_other};
+pub use diff::{Difference, difference};
 pub use identity::{Identity, StreamId};
 
 pub use crate::base::Cause;

@@ -426,8 +426,22 @@ pub struct IncidentRecord {
     pub group: Option<String>,
     /// The message's number in its stream.
     pub seq: Option<u32>,
-    /// The receiver's connection, then those that the publisher sent the message on (this
-    /// and the next two beside the contract).
+    /// When the message was first sent, as far as is recorded, s after the start of the run;
+    /// when its last answer came; and when the frame came that this is about: the wrong one,
+    /// or for a loss the first that overtook the message. (These, the sequence id of that
+    /// frame and the next three are beside the contract.)
+    #[serde(default)]
+    pub sent_s: Option<f64>,
+    /// See `sent_s`.
+    #[serde(default)]
+    pub answered_s: Option<f64>,
+    /// See `sent_s`.
+    #[serde(default)]
+    pub frame_s: Option<f64>,
+    /// The sequence id of that frame.
+    #[serde(default)]
+    pub sequence_id: Option<u64>,
+    /// The receiver's connection, then those that the publisher sent the message on.
     #[serde(default)]
     pub connections: Vec<String>,
     /// The run's id, so that an incident can be handed on by itself.
@@ -455,6 +469,10 @@ impl IncidentRecord {
             publisher: incident.publisher,
             group: incident.group.clone(),
             seq: incident.seq,
+            sent_s: incident.sent_s,
+            answered_s: incident.answered_s,
+            frame_s: incident.frame_s,
+            sequence_id: incident.sequence_id,
             evidence: incident.evidence.clone(),
         }
     }

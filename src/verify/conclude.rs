@@ -16,6 +16,7 @@ use super::outcome::{
 use super::plan::{Mode, Plan};
 use super::recorder::{PublishRecord, PublisherTrace};
 use super::unsure;
+use crate::base::Time;
 use crate::payload::StreamId;
 
 /// More pairs at a membership edge than this share of the owed ones are inconclusive...
@@ -356,6 +357,15 @@ fn incidents(
         traces.extend(outcome.traces);
         pinned.extend(outcome.pinned);
     }
+    // What was told of a loss that turns out to be a lie: the story of who misses it.
+    let mut missed: FxHashMap<StreamId, Incident> = FxHashMap::default();
+    for of_lie in kept.iter().filter(|k| is_lie(lies, k)) {
+        if let Some(stream) = of_lie.subject.stream {
+            missed
+                .entry(stream)
+                .or_insert_with(|| of_lie.incident.clone());
+        }
+    }
     kept.retain(|k| {
         let told = |slot| stalled.iter().any(|(stalled, _)| Some(*stalled) == slot);
         match k.kind {
@@ -371,7 +381,7 @@ fn incidents(
             ranges
                 .iter()
                 .take(1)
-                .map(|range| lie(plan, *stream, *range)),
+                .map(|range| lie(plan, *stream, *range, missed.remove(stream))),
         );
     }
     kept.sort_by(|a, b| a.incident.t_s.total_cmp(&b.incident.t_s));
@@ -407,6 +417,10 @@ fn publisher_story(incident: &mut Incident, trace: &PublisherTrace, sent: &[Publ
             trace.publishes.kept()
         ));
     }
+    let sent_at = sent.iter().map(|record| record.at).min();
+    let answered = sent.iter().filter_map(|record| record.answer);
+    incident.sent_s = sent_at.map(Time::as_secs_f64);
+    incident.answered_s = answered.map(|(_, at)| at).max().map(Time::as_secs_f64);
     for record in sent {
         let known = trace
             .connections
@@ -440,7 +454,9 @@ fn is_lie(lies: &Lies, kept: &Kept) -> bool {
         .is_some_and(|ranges| ranges.iter().any(|(a, b)| *a <= seq && seq <= *b))
 }
 
-fn lie(plan: &Plan, stream: StreamId, (first, last): (u32, u32)) -> Kept {
+/// `missed`: the incident of one receiver's loss, which has the frames of that side.
+fn lie(plan: &Plan, stream: StreamId, (first, last): (u32, u32), missed: Option<Incident>) -> Kept {
+    let missed = missed.unwrap_or_default();
     let group = plan.name(stream.group).map(str::to_owned);
     let name = group.as_deref().unwrap_or("?");
     Kept {
@@ -449,21 +465,32 @@ fn lie(plan: &Plan, stream: StreamId, (first, last): (u32, u32)) -> Kept {
             receiver: None,
             stream: Some(stream),
             seq: Some(first),
+            ..Subject::default()
         },
         incident: Incident {
             kind: Violation::AckLie.name(),
-            t_s: 0.0,
-            summary: format!(
-                "messages {}/{name}#{first} to #{last} were answered with success and reached nobody",
-                stream.publisher
-            ),
+            t_s: missed.t_s,
+            summary: match last - first {
+                0 => format!(
+                    "message {}/{name}#{first} was answered with success and reached nobody",
+                    stream.publisher
+                ),
+                more => format!(
+                    "messages {}/{name}#{first} to #{last} ({} of them) were answered with success and reached nobody",
+                    stream.publisher,
+                    more + 1
+                ),
+            },
             rule: rule(Violation::AckLie),
-            receiver: None,
+            receiver: missed.receiver,
             publisher: Some(stream.publisher.0),
             group,
             seq: Some(first),
-            connections: Vec::new(),
-            evidence: Vec::new(),
+            evidence: (missed.receiver.iter())
+                .map(|slot| format!("one of those who should have it, slot {slot}:"))
+                .chain(missed.evidence)
+                .collect(),
+            ..missed
         },
     }
 }

@@ -196,6 +196,8 @@ impl Shard {
             receiver: Some(slot.0),
             stream: Some(identity.stream()),
             seq: Some(identity.seq),
+            frame: Some((arrival.at, arrival.id)),
+            ..Subject::default()
         };
         let text = format!(
             "slot {slot} got {} again under sequenceId {}",

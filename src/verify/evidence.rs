@@ -5,11 +5,16 @@ use super::kinds::Violation;
 use super::outcome::Suspect;
 use super::shard::Shard;
 use crate::base::{Slot, Time};
-use crate::payload::StreamId;
+use crate::payload::{Identity, StreamId, difference};
+use crate::wire::Data;
 
 /// Frames and control events quoted in an incident.
 const FRAMES_QUOTED: usize = 20;
 const CONTROL_QUOTED: usize = 20;
+/// Other members named who lack a lost message, too.
+const OTHERS_NAMED: usize = 8;
+/// Bytes of a spoilt payload quoted.
+const BYTES_QUOTED: usize = 64;
 /// Recoveries quoted in an incident, the last first.
 const RECOVERIES_QUOTED: usize = 5;
 
@@ -47,7 +52,7 @@ impl Shard {
         }
         let mut connection = None;
         if let Some(slot) = subject.receiver {
-            self.receiver_story(Slot(slot), &mut evidence);
+            self.receiver_story(Slot(slot), !subject.told, &mut evidence);
             let index = self.local(Slot(slot));
             let conn = index.and_then(|index| self.receivers[index].conn.as_ref());
             connection = conn.map(|conn| conn.id.to_string());
@@ -94,7 +99,8 @@ impl Shard {
     }
 
     /// The receiver's connection, its last control events and its last frames.
-    pub(super) fn receiver_story(&self, slot: Slot, out: &mut Vec<String>) {
+    /// Both in the order of time.
+    pub(super) fn receiver_story(&self, slot: Slot, frames: bool, out: &mut Vec<String>) {
         let Some(index) = self.local(slot) else {
             return;
         };
@@ -106,7 +112,8 @@ impl Shard {
             )),
             None => out.push(format!("receiver slot {slot}: not connected")),
         }
-        for recovery in receiver.recoveries.iter().rev().take(RECOVERIES_QUOTED) {
+        let recoveries = &receiver.recoveries;
+        for recovery in &recoveries[recoveries.len().saturating_sub(RECOVERIES_QUOTED)..] {
             out.push(format!(
                 "recovery on epoch {} transport {}: lost {}, confirmed {}, about {} messages held for it",
                 recovery.epoch,
@@ -116,10 +123,13 @@ impl Shard {
                 recovery.held
             ));
         }
-        for (at, control) in receiver.control.newest().take(CONTROL_QUOTED) {
+        let control: Vec<_> = receiver.control.newest().take(CONTROL_QUOTED).collect();
+        for (at, control) in control.into_iter().rev() {
             out.push(format!("event {at} {control}"));
         }
-        for frame in receiver.frames.newest().take(FRAMES_QUOTED) {
+        let quoted = if frames { FRAMES_QUOTED } else { 0 };
+        let frames: Vec<_> = receiver.frames.newest().take(quoted).collect();
+        for frame in frames.into_iter().rev() {
             out.push(format!("frame {frame}"));
         }
     }
@@ -131,13 +141,20 @@ impl Shard {
             receiver: Some(slot.0),
             stream: Some(stream),
             seq: Some(seq),
+            ..Subject::default()
         };
         let text = format!(
             "{} was answered Forbidden and reached slot {slot}",
             self.message_name(stream, seq)
         );
         let kind = Violation::AckForbiddenDelivered;
-        self.incident(kind, subject, self.last_fold, text, Vec::new());
+        let story = self.pins.story(slot.0, stream, seq, seq).to_vec();
+        let subject = Subject {
+            frame: self.pins.frame(slot.0, stream, seq),
+            told: !story.is_empty(),
+            ..subject
+        };
+        self.incident(kind, subject, self.last_fold, text, story);
     }
 
     /// The incident of a loss.
@@ -178,16 +195,20 @@ impl Shard {
             None => "no later message of the stream came".into(),
         });
         self.others(suspect, &mut evidence);
+        self.excluded(suspect, kind, &mut evidence);
         self.membership_story(suspect, &mut evidence);
         let story = self.pins.story(slot.0, stream, suspect.first, suspect.last);
         evidence.extend_from_slice(story);
-        if !story.is_empty() {
+        let told = !story.is_empty();
+        if told {
             evidence.push(format!("and at the end, {now}:"));
         }
         let subject = Subject {
             receiver: Some(slot.0),
             stream: Some(stream),
             seq: Some(suspect.first),
+            frame: suspect.overtaken,
+            told,
         };
         self.incident(kind, subject, now, text, evidence);
     }
@@ -198,18 +219,49 @@ impl Shard {
         let Some(stream) = group.find_stream(suspect.stream.publisher) else {
             return;
         };
-        let others = group.members.iter().filter(|m| **m != suspect.member);
-        let mut total = 0;
-        let mut got = 0;
-        for member in others {
+        let (mut total, mut got, mut lack) = (0, 0, Vec::new());
+        for member in group.members.iter().filter(|m| **m != suspect.member) {
             total += 1;
             let key = super::pairs::PairKey::new(*member, stream);
             let membership = &self.members[*member as usize];
-            got += u64::from(self.pairs.has(membership, key, suspect.first));
+            if self.pairs.has(membership, key, suspect.first) {
+                got += 1;
+            } else if lack.len() < OTHERS_NAMED {
+                lack.push(membership.slot.to_string());
+            }
         }
-        out.push(format!(
-            "others: {got} of {total} other members on the same thread got it"
-        ));
+        let mut line = format!("others: {got} of {total} other members on the same thread got it");
+        if !lack.is_empty() {
+            line += &format!("; not so slots {}", lack.join(", "));
+            if total - got > lack.len() {
+                line += &format!(" and {} more", total - got - lack.len());
+            }
+        }
+        out.push(line);
+    }
+
+    /// What a loss is not, and why: the explanations that the protocol would permit.
+    fn excluded(&self, suspect: &Suspect, kind: Violation, out: &mut Vec<String>) {
+        let Some(index) = self.local(Slot(suspect.slot)) else {
+            return;
+        };
+        let drop = self.receivers[index].recoveries.last();
+        let mut not = vec![match drop {
+            Some(drop) => format!(
+                "a reconnect gap (the session went on: last drop {}, recovered {})",
+                drop.lost_at, drop.confirmed_at
+            ),
+            None => "a reconnect gap (no drop of late)".into(),
+        }];
+        not.push("an unknown outcome (its publish was answered with success)".into());
+        if kind != Violation::LostAtJoin {
+            not.push("a join race (sent after the join was answered)".into());
+        }
+        if kind != Violation::LostAtLeave {
+            not.push("a leave race (a member still, or overtaken by what came)".into());
+        }
+        not.push("a matter of clocks (one process, one clock)".into());
+        out.push(format!("not: {}", not.join(" | ")));
     }
 
     pub(super) fn membership_story(&self, suspect: &Suspect, out: &mut Vec<String>) {
@@ -230,5 +282,28 @@ impl Shard {
             }
             out.push(line);
         }
+    }
+}
+
+/// The start of a spoilt payload, and where it differs from what its identity says was sent.
+pub(super) fn payload_story(data: &Data<'_>, identity: Option<&Identity>, out: &mut Vec<String>) {
+    let bytes = data.as_bytes();
+    let head = &bytes[..bytes.len().min(BYTES_QUOTED)];
+    let hex: String = head.iter().map(|byte| format!("{byte:02x}")).collect();
+    let more = if bytes.len() > head.len() { "..." } else { "" };
+    out.push(format!(
+        "payload: {} of {} bytes, {hex}{more}",
+        data.data_type(),
+        bytes.len()
+    ));
+    if let Some(found) = identity.and_then(|identity| difference(identity, data)) {
+        out.push(format!(
+            "byte {} is {:#04x}, {:#04x} was sent; {} of {} bytes differ",
+            found.at,
+            found.got,
+            found.expected,
+            found.bytes,
+            bytes.len()
+        ));
     }
 }

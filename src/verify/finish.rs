@@ -81,6 +81,7 @@ impl Shard {
             receiver: Some(slot.0),
             stream: Some(stream),
             seq: Some(seq),
+            ..Subject::default()
         };
         let text = format!(
             "slot {slot} got {}, which its publisher never sent",

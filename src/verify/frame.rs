@@ -409,6 +409,8 @@ impl Shard {
             receiver: Some(step.slot.0),
             stream: identity.map(Identity::stream),
             seq: identity.map(|identity| identity.seq),
+            frame: Some((step.now, step.id)),
+            ..Subject::default()
         };
         let what = match identity {
             Some(identity) => self.message_name(identity.stream(), identity.seq),
@@ -426,6 +428,9 @@ impl Shard {
                 "frame carries tx {} epoch {} transport {} attempt {} cause {:?}",
                 i.tx, i.epoch, i.transport, i.attempt, i.cause
             ));
+        }
+        if matches!(kind, Violation::Corrupted | Violation::Fabricated) {
+            super::evidence::payload_story(&step.message.data, identity, &mut evidence);
         }
         self.incident(kind, subject, step.now, text, evidence);
     }

@@ -71,6 +71,10 @@ pub(super) struct Subject {
     pub(super) receiver: Option<u32>,
     pub(super) stream: Option<StreamId>,
     pub(super) seq: Option<u32>,
+    /// When the frame came that it is about, and its sequence id (0: none).
+    pub(super) frame: Option<(Time, u64)>,
+    /// The receiver's last frames are told already.
+    pub(super) told: bool,
 }
 
 /// An incident with what a later stage needs to know of it.
@@ -120,6 +124,10 @@ impl Incidents {
                 publisher: subject.stream.map(|stream| stream.publisher.0),
                 group,
                 seq: subject.seq,
+                sent_s: None,
+                answered_s: None,
+                frame_s: subject.frame.map(|(at, _)| at.as_secs_f64()),
+                sequence_id: subject.frame.map(|(_, id)| id).filter(|id| *id != 0),
                 connections: Vec::new(),
                 evidence,
             },

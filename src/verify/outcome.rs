@@ -204,7 +204,7 @@ pub struct VerifierFacts {
 }
 
 /// One violation with the evidence to file a bug: who, what, when, and the frames around.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Incident {
     /// The kind of violation.
     pub kind: &'static str,
@@ -222,6 +222,16 @@ pub struct Incident {
     pub group: Option<String>,
     /// The message's number in its stream.
     pub seq: Option<u32>,
+    /// When the message was first sent, as far as is recorded, in seconds after the clock's
+    /// origin like all times here; when its last answer came; and when the frame came that
+    /// this is about: the wrong one, or for a loss the first that overtook the message.
+    pub sent_s: Option<f64>,
+    /// See `sent_s`.
+    pub answered_s: Option<f64>,
+    /// See `sent_s`.
+    pub frame_s: Option<f64>,
+    /// The sequence id of that frame.
+    pub sequence_id: Option<u64>,
     /// The receiver's connection, then those that the publisher sent the message on.
     pub connections: Vec<String>,
     /// The evidence, line by line: connections, sequence ids, times, frames around it.

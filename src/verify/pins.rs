@@ -9,6 +9,7 @@ use std::cell::Cell;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::facts::{Exception, Fate, StreamFacts};
 use super::pairs::PairKey;
 use super::recorder::PublishRecord;
 use super::shard::Shard;
@@ -22,6 +23,9 @@ const KEPT_MAX: usize = 1024;
 /// Stories of receivers kept, one for each pair, in the whole run.
 const STORIES_MAX: usize = 64;
 
+/// Members of a group of whom is asked whether they have what was refused with `Forbidden`.
+const MEMBERS_LOOKED_AT: usize = 256;
+
 /// Frames quoted on each side of a missing message.
 const FRAMES_AROUND: usize = 5;
 
@@ -33,6 +37,9 @@ pub(super) struct Pins {
     asked: FxHashSet<(StreamId, u32)>,
     /// By pair: the message found overdue first, and the receiver's story then.
     stories: FxHashMap<(u32, StreamId), (u32, Vec<String>)>,
+    /// By pair: the frame of a delivered message that should not have been, when its story
+    /// was kept: its seq, when it came, and its sequence id.
+    frames: FxHashMap<(u32, StreamId), (u32, Time, u64)>,
     /// What the publishers of this shard had recorded of single messages.
     kept: FxHashMap<(StreamId, u32), Vec<PublishRecord>>,
     /// Deliveries overdue when that was counted last, and when they were last looked for.
@@ -68,6 +75,12 @@ impl Pins {
             Some((seq, lines)) if (first..=last).contains(seq) => lines,
             _ => &[],
         }
+    }
+
+    /// When the frame of such a message came, and under which sequence id.
+    pub(super) fn frame(&self, slot: u32, stream: StreamId, seq: u32) -> Option<(Time, u64)> {
+        let (of, at, id) = self.frames.get(&(slot, stream))?;
+        (*of == seq).then_some((*at, *id))
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -137,9 +150,64 @@ impl Shard {
         for (slot, stream, seq) in found {
             let mut story = vec![format!("found overdue at {now}; the receiver then:")];
             self.frames_around(Slot(slot), stream, seq, &mut story);
-            self.receiver_story(Slot(slot), &mut story);
+            self.receiver_story(Slot(slot), true, &mut story);
             self.pins.stories.insert((slot, stream), (seq, story));
             self.pins.want(stream, seq);
+        }
+    }
+
+    /// Keeps the stories of messages that reached somebody although, as facts just told,
+    /// they were answered `Forbidden`: that is judged when their frames are long forgotten.
+    pub(super) fn pin_forbidden(&mut self, told: &[StreamFacts]) {
+        for facts in told {
+            let refused = |exception: &&Exception| exception.fate == Fate::Forbidden;
+            for exception in facts.exceptions.iter().filter(refused) {
+                self.pin_delivered(facts.stream, exception.first, exception.last);
+            }
+        }
+    }
+
+    fn pin_delivered(&mut self, stream: StreamId, first: u32, last: u32) {
+        let Some(group) = self.groups.get(stream.group.index()) else {
+            return;
+        };
+        let Some(at) = group.find_stream(stream.publisher) else {
+            return;
+        };
+        let mut found = Vec::new();
+        for member in group.members.iter().take(MEMBERS_LOOKED_AT) {
+            let membership = &self.members[*member as usize];
+            let key = PairKey::new(*member, at);
+            let pair = (membership.slot.0, stream);
+            let room = self.pins.stories.len() + found.len() < STORIES_MAX;
+            if room
+                && !self.pins.stories.contains_key(&pair)
+                && self.pairs.has(membership, key, first)
+            {
+                found.push(membership.slot);
+            }
+        }
+        for slot in found {
+            let now = self.receivers[(slot.0 - self.slots.start) as usize]
+                .conn
+                .as_ref()
+                .map_or(Time::ZERO, |conn| conn.heard);
+            let mut story = vec![format!("found delivered by {now}; the receiver then:")];
+            self.receiver_story(slot, true, &mut story);
+            let frames = &self.receivers[(slot.0 - self.slots.start) as usize].frames;
+            let of_it = frames.newest().find(|frame| {
+                frame.publisher == stream.publisher.0
+                    && frame.group == stream.group.0
+                    && (first..=last).contains(&frame.seq)
+            });
+            if let Some(frame) = of_it {
+                let pair = (slot.0, stream);
+                self.pins
+                    .frames
+                    .insert(pair, (frame.seq, frame.at, frame.id));
+            }
+            self.pins.stories.insert((slot.0, stream), (first, story));
+            self.pins.want(stream, first);
         }
     }
 }

@@ -116,6 +116,8 @@ impl Shard {
                     receiver: Some(slot.0),
                     stream: Some(identity.stream()),
                     seq: Some(identity.seq),
+                    frame: Some((arrival.at, arrival.id)),
+                    ..Subject::default()
                 };
                 let text = format!(
                     "slot {slot} got {} after seq {overtaken_by} of the same publisher transport",

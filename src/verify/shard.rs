@@ -241,6 +241,7 @@ impl Shard {
                 receiver: None,
                 stream: Some(stream),
                 seq: Some(seq),
+                ..Subject::default()
             };
             let text = format!(
                 "the first transmission of {} was answered Duplicate (ackId {ack_id})",
@@ -340,6 +341,7 @@ impl Shard {
             let streams = by_group.get(&index).map_or(&[][..], Vec::as_slice);
             group.apply(source, facts.at, streams.iter().copied());
         }
+        self.pin_forbidden(&facts.streams);
         self.file_settled(false);
         self.place_waiting();
     }

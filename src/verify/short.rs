@@ -259,6 +259,7 @@ impl Shard {
             receiver: Some(slot.0),
             stream: Some(one.stream),
             seq: Some(one.seq),
+            ..Subject::default()
         };
         let name = self.message_name(one.stream, one.seq);
         let copies = one.odd.copies.iter();

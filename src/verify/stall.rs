@@ -117,14 +117,19 @@ impl Shard {
         if streams > STREAMS_NAMED {
             evidence.push(format!("and {} streams more", streams - STREAMS_NAMED));
         }
+        let mut told = false;
         if let Some((stream, seq)) = first {
-            evidence.extend_from_slice(self.pins.story(stall.slot, stream, seq, u32::MAX));
+            let story = self.pins.story(stall.slot, stream, seq, u32::MAX);
+            told = !story.is_empty();
+            evidence.extend_from_slice(story);
             evidence.push(format!("and at the end, {now}:"));
         }
         let subject = Subject {
             receiver: Some(stall.slot),
             stream: first.map(|(stream, _)| stream),
             seq: first.map(|(_, seq)| seq),
+            told,
+            ..Subject::default()
         };
         self.incident(Violation::Stalled, subject, now, text, evidence);
     }

@@ -43,6 +43,7 @@ fn failed() -> Results {
             "publisher connection 9fA epoch 0: sent 12.204 s, success 12.209 s".into(),
             "frames    seqId 88 7#1840 | 89 7#1842\u{1b}[31m".into(),
         ],
+        ..Incident::default()
     });
     Results::build(facts(&scenario, &snapshot, &verification))
 }

@@ -4,6 +4,7 @@
 mod answers;
 mod connections;
 mod deliveries;
+mod evidence;
 mod long;
 mod membership;
 mod order;
