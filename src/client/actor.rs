@@ -323,6 +323,7 @@ mod tests {
             memory_budget: 1 << 20,
             drain: scenario.drain,
             late_after: scenario.drain,
+            ack_within: verify::ACK_WITHIN,
             exclusive: true,
             groups: vec!["group-0".into()],
             audiences: Vec::new(),

@@ -150,6 +150,9 @@ impl Body {
         let mut data_frames = 0;
         let mut goodbye = None;
         let mut last = None;
+        // Data tells the verifier by itself that the transport lives. The rest is told after
+        // the turn: no answer proves that it came too late itself.
+        let mut beside_data = None;
         let ended = {
             let mut read = shared.read.borrow_mut();
             socket.poll_read(cx, &mut read, &mut |incoming| {
@@ -159,11 +162,13 @@ impl Body {
                     Incoming::Text(text) => Payload::Text(text),
                     Incoming::Binary(bytes) => Payload::Binary(bytes),
                     Incoming::Ping(bytes) => {
+                        beside_data = last;
                         session.handle_activity(now);
                         pongs.push(bytes.to_vec());
                         return ControlFlow::Continue(());
                     }
                     Incoming::Pong(_) => {
+                        beside_data = last;
                         session.handle_activity(now);
                         return ControlFlow::Continue(());
                     }
@@ -181,8 +186,10 @@ impl Body {
                         let received = session.handle_frame(now, frame);
                         // The verifier must know of a recovery before its first frame.
                         drain_events(session, me, now);
-                        if let Received::Data { message, fresh } = received {
-                            me.data(&message, fresh, now);
+                        match received {
+                            Received::Data { message, fresh } => me.data(&message, fresh, now),
+                            _ if listening => beside_data = last,
+                            _ => {}
                         }
                     }
                     Err(error) => session.handle_bad_frame(now, &error.to_string()),
@@ -190,6 +197,9 @@ impl Body {
                 ControlFlow::Continue(())
             })
         };
+        if let Some(at) = beside_data {
+            shared.shard.borrow_mut().heard(me.slot, at);
+        }
         if data_frames > 0 {
             shared.shard.borrow_mut().frames_from_socket(data_frames);
         }

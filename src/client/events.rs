@@ -241,17 +241,13 @@ impl Me {
                 ack_id,
                 answer,
             } => self.answered(&operation, ack_id, answer, now),
-            Event::AckMissing { ack_id, .. } => self
-                .shared
-                .shard
-                .borrow_mut()
-                .ack_missing(self.slot, ack_id, now),
             Event::Settled(settled) => self.settled(session, settled, now),
+            // No longer the client's business, but the verifier's all the same.
             Event::LateAck(ack_id) => self
                 .shared
                 .shard
                 .borrow_mut()
-                .late_ack(self.slot, ack_id, now),
+                .request_answered(self.slot, ack_id, now),
             Event::UnsolicitedAck(ack_id) => self
                 .shared
                 .shard
@@ -424,7 +420,6 @@ fn event_name(event: &Event<Message>) -> &'static str {
         Event::RejoinDone { .. } => "rejoin done",
         Event::RejoinFailed { .. } => "rejoin failed",
         Event::Answered { .. } => "answered",
-        Event::AckMissing { .. } => "ack missing",
         Event::Settled(_) => "settled",
         Event::LateAck(_) => "late ack",
         Event::UnsolicitedAck(_) => "unsolicited ack",

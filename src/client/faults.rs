@@ -227,6 +227,9 @@ impl Body {
             ChaosKind::Stall => {
                 let hit = self.with_control(|control| control.freeze_reads(true));
                 self.faults.at_work().stall = hit.then_some(until);
+                if hit {
+                    self.tell_disturbed(until, now);
+                }
                 hit
             }
             ChaosKind::NoSequenceAck => {
@@ -265,6 +268,9 @@ impl Body {
                     let shape = (until, injection.kind, injection.effect);
                     self.faults.at_work().shapes.push(shape);
                     self.reshape();
+                    if let Some(later) = lateness(injection.effect) {
+                        self.tell_disturbed(until + later, now);
+                    }
                 }
                 room
             }
@@ -274,6 +280,13 @@ impl Body {
         if hit {
             self.me.shared.stats.borrow_mut().chaos[injection.kind as usize] += 1;
         }
+    }
+
+    /// Tells the verifier until when what is read may be late by our own doing. A half-open
+    /// transport needs no telling: nothing is read from it any more.
+    fn tell_disturbed(&self, until: Time, now: Time) {
+        let shard = &self.me.shared.shard;
+        shard.borrow_mut().disturbed(self.me.slot, until, now);
     }
 
     /// Ends every fault at work.
@@ -385,6 +398,16 @@ impl Body {
         };
         self.session.handle_closed(now, close);
         true
+    }
+}
+
+/// How long after its end a fault of the network may still hold back what is read; `None`
+/// for those that hold back nothing.
+fn lateness(effect: Effect) -> Option<Duration> {
+    match effect {
+        Effect::Delay { delay, jitter } => Some(delay + jitter),
+        Effect::BytesPerSecond(_) => Some(Duration::ZERO),
+        Effect::Pieces(_) | Effect::Plain => None,
     }
 }
 

@@ -19,6 +19,7 @@ impl Me {
         let refused = matches!(answer, Answer::Forbidden | Answer::BadRequest);
         let done = matches!(answer, Answer::Success | Answer::Duplicate);
         let mut shard = self.shared.shard.borrow_mut();
+        shard.request_answered(self.slot, ack_id, now);
         match operation {
             Operation::Join(group) | Operation::Leave(group) if done || refused => {
                 let Some(id) = self.shared.group_id(group) else {

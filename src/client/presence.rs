@@ -149,6 +149,7 @@ mod tests {
                 memory_budget: 1 << 20,
                 drain: scenario.drain,
                 late_after: scenario.drain,
+                ack_within: verify::ACK_WITHIN,
                 exclusive: true,
                 groups: scenario
                     .groups

@@ -172,6 +172,9 @@ impl Numbering {
                 transmission,
             } => {
                 let ack_id = transmission.ack_id;
+                if let Some(id) = ack_id {
+                    shared.shard.borrow_mut().request_sent(slot, id, now);
+                }
                 // Joins and leaves are always answered.
                 let asked = ack_id.unwrap_or(AckId(0));
                 let frame = match operation {

@@ -209,13 +209,6 @@ pub enum Event<C> {
         /// The answer.
         answer: Answer,
     },
-    /// No answer in time on a live transport.
-    AckMissing {
-        /// What was asked.
-        operation: Operation<C>,
-        /// Its ackId.
-        ack_id: AckId,
-    },
     /// A request has its outcome.
     Settled(Settled<C>),
     /// An answer for a request that already has its outcome.

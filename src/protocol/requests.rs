@@ -267,14 +267,13 @@ impl<C: Clone> Requests<C> {
         settled
     }
 
-    /// Timers. Calls `missing` for each request without an answer in time. Returns those
+    /// Timers: requests without an answer in time, and pauses that are over. Returns those
     /// that have no tries left.
     pub(super) fn timeout(
         &mut self,
         now: Time,
         connected: bool,
         policy: &Retry,
-        mut missing: impl FnMut(&Operation<C>, AckId),
     ) -> Vec<Settled<C>> {
         let mut settled = Vec::new();
         let mut at = 0;
@@ -286,9 +285,6 @@ impl<C: Clone> Requests<C> {
                 } if deadline <= now => {
                     request.maybe_executed = true;
                     request.cause = Cause::AfterTimeout;
-                    if let Some(ack_id) = request.ack_id {
-                        missing(&request.operation, ack_id);
-                    }
                     self.try_again(at, now, policy)
                 }
                 Stage::Backoff { until } if until <= now => {

@@ -357,6 +357,7 @@ fn verify_plan(
         memory_budget: scenario.verify_memory / u64::from(arbiters),
         drain: scenario.drain,
         late_after: verify::LATE_AFTER,
+        ack_within: scenario.ack_within,
         exclusive,
         groups: scenario
             .groups

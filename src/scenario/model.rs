@@ -37,6 +37,8 @@ pub struct Scenario {
     pub mode: Mode,
     /// What the hub is held to.
     pub promise: Promise,
+    /// How long an answer may take before the hub is said to owe it.
+    pub ack_within: Duration,
     /// The verifier's memory budget, bytes.
     pub verify_memory: u64,
     /// Where the clients connect.

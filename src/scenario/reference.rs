@@ -124,6 +124,7 @@ pub const KEYS: &[Key] = &[
     key("verify.mode", Form::One(&["full", "digest", "counts"]), "Left out: full. `digest`: counts and sums of hashes by receiver, for groups too big for pairs; names no message, and order is not verified. `counts`: payloads are not read.", "digest", &[]),
     key("verify.promise", Form::One(&["published", "reference"]), "What the hub is held to. Left out: `reference` for the embedded hub, else `published`.", "published", &[]),
     key("verify.memory", Form::Size, "The verifier's memory. Left out: 1GiB.", "512MiB", &[]),
+    key("verify.ack_within", Form::Duration, "How long after its last transmission a request may stay unanswered on a transport that lives, before it counts as `ack_missing`. No client's timeout: see `client.retry.ack_timeout`. Less than is left out asks more of a hub than anybody promises. Left out: 30s.", "10s", &[]),
     key("target", Form::Map, "Where clients connect. Left out: the embedded hub.", "{hub: chat}", &[]),
     key("target.endpoint", Form::Text, "Scheme and host.", "http://127.0.0.1:8080", &[]),
     key("target.access_key", Form::Text, "Signs a token per client.", "${HUB_KEY:-}", ENDPOINT),

@@ -35,10 +35,11 @@ fn write(scenario: &Scenario, out: &mut String) -> fmt::Result {
     writeln!(out, "drain: {}", duration(scenario.drain))?;
     writeln!(
         out,
-        "verify: {{mode: {}, promise: {}, memory: {}}}",
+        "verify: {{mode: {}, promise: {}, memory: {}, ack_within: {}}}",
         scenario.mode.name(),
         scenario.promise.name(),
-        ByteSize(scenario.verify_memory)
+        ByteSize(scenario.verify_memory),
+        duration(scenario.ack_within)
     )?;
     target(&scenario.target, out)?;
     writeln!(out, "pools:")?;

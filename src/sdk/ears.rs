@@ -188,7 +188,6 @@ impl Ears {
             Happened::RecoveryOpened { .. }
             | Happened::RecoveryNamed { .. }
             | Happened::Answered { .. }
-            | Happened::AckMissing { .. }
             | Happened::LateAck(_)
             | Happened::UnsolicitedAck(_)
             | Happened::BadFrame(_)

@@ -88,6 +88,7 @@ fn answers() -> Vec<World> {
     let worlds = vec![
         World::of(F::LoseAck, TENTH)
             .publisher("client: {retry: {ack_timeout: 700ms}}")
+            .answers_within("700ms")
             .violates(V::AckMissing, Each(1)),
         World::of(F::AckLie, TENTH).violates(V::AckLie, Each(1)),
         World::of(F::AckUnsolicited, TENTH).violates(V::AckUnsolicited, Each(1)),

@@ -118,6 +118,7 @@ pub(super) struct World {
     receivers: &'static str,
     chaos: &'static str,
     amid_churn: &'static str,
+    answers_within: &'static str,
     row: Row,
 }
 
@@ -137,6 +138,7 @@ impl World {
             receivers: "",
             chaos: "",
             amid_churn: AMID_CHURN,
+            answers_within: "30s",
             row: Row {
                 name: fault.name(),
                 fault: Some(fault),
@@ -198,6 +200,12 @@ impl World {
     /// How long what is owed may take to come, after everything has healed.
     pub(super) fn drain(mut self, drain: &'static str) -> Self {
         self.drain = drain;
+        self
+    }
+
+    /// How long the hub has for an answer; nobody would wait half a minute for a row.
+    pub(super) fn answers_within(mut self, within: &'static str) -> Self {
+        self.answers_within = within;
         self
     }
 
@@ -275,6 +283,7 @@ impl World {
             publisher,
             receivers,
             chaos,
+            answers_within,
             ..
         } = self;
         let comma = |keys: &str| match keys {
@@ -294,7 +303,7 @@ impl World {
 name: selftest-{name}
 duration: {duration}
 drain: {drain}
-verify: {{mode: full, promise: reference}}
+verify: {{mode: full, promise: reference, ack_within: {answers_within}}}
 pools:
   publisher:
     {{clients: {publishers}, publish: {{rate: 20/s, to: room, payload: {{type: json, size: 160B}}{publish}}}{publisher}}}

@@ -338,6 +338,12 @@ fn doubts(
             "{stopped} receivers were stopped before verification ended"
         ));
     }
+    let unfollowed: u64 = outcomes.iter().map(|outcome| outcome.unfollowed).sum();
+    if unfollowed > 0 {
+        doubts.push(format!(
+            "whether {unfollowed} requests were answered is not known: their clients had too many others under way"
+        ));
+    }
     doubts
 }
 

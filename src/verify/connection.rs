@@ -26,6 +26,8 @@ pub(super) struct Receiver {
     pub(super) stopped: bool,
     /// It is a witness in the present window of the samples.
     pub(super) observed: bool,
+    /// What is read until then may be late by a fault of ours.
+    pub(super) disturbed: Time,
 }
 
 /// The session that a connectionId names.
@@ -103,6 +105,7 @@ impl Receiver {
             control: Ring::new(CONTROL_KEPT),
             stopped: false,
             observed: false,
+            disturbed: Time::ZERO,
         }
     }
 

@@ -21,6 +21,7 @@ impl Shard {
         self.refuse_waiting();
         self.cut_forged();
         self.resolve_candidates(true, now);
+        self.judge_last_requests(now);
         let mut suspects = Vec::new();
         if self.is_digest() {
             self.finish_digests(now);
@@ -336,7 +337,6 @@ impl Shard {
             (Property::A1, if self.is_digest() { 0 } else { totals.ok }),
             (Property::A2, totals.duplicates),
             (Property::A3, totals.forbidden),
-            (Property::A4, totals.answers),
             (Property::Channel, self.socket_frames.unwrap_or(0)),
         ] {
             self.exercised.add(property, n);
@@ -416,6 +416,7 @@ impl Shard {
             serial: self.outbox.serial(),
             heard: self.heard_facts(),
             stopped,
+            unfollowed: self.unanswered.unfollowed,
             lost: false,
         }
     }

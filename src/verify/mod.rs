@@ -47,6 +47,7 @@ mod short;
 mod spoilt;
 mod stall;
 mod tallied;
+mod unanswered;
 mod unsure;
 
 pub use conclude::conclude;
@@ -59,5 +60,5 @@ pub use outcome::{
     Delivery, GROUPS_TOLD, GroupBooks, Incident, Measured, Sent, ShardOutcome, Verification,
     VerifierFacts,
 };
-pub use plan::{LATE_AFTER, Mode, Plan, Promise, SlotPlan};
+pub use plan::{ACK_WITHIN, LATE_AFTER, Mode, Plan, Promise, SlotPlan};
 pub use shard::{HOLES_MAX, Shard};

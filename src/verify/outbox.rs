@@ -61,7 +61,6 @@ pub(super) struct PublishTotals {
     pub(super) invoked: u64,
     pub(super) settled: u64,
     pub(super) ok: u64,
-    pub(super) answers: u64,
     pub(super) duplicates: u64,
     pub(super) forbidden: u64,
     pub(super) retransmissions: u64,
@@ -150,7 +149,6 @@ impl Outbox {
         answer: Answer,
         now: Time,
     ) -> bool {
-        self.totals.answers += 1;
         if let Some(record) = self.publishers.get_mut(&id.publisher.0).and_then(|trace| {
             trace
                 .publishes

@@ -336,6 +336,8 @@ pub struct ShardOutcome {
     pub(super) serial: u64,
     pub(super) heard: Vec<(Range<u32>, u64)>,
     pub(super) stopped: u64,
+    /// Requests of which nobody looked whether they were answered.
+    pub(super) unfollowed: u64,
     /// Of a thread that is gone: owed pairs counted, none verified.
     pub(super) lost: bool,
 }

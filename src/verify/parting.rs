@@ -17,14 +17,15 @@ const ACKS_LATE: Duration = Duration::from_secs(1);
 
 impl Shard {
     pub(super) fn end_connection(&mut self, index: usize, end: ConnectionEnd, now: Time) {
+        // Slots of the shard are slots of the plan, by construction of the ranges.
+        let slot = Slot(self.slots.start + index as u32);
+        self.requests_over(slot, now);
         let missing = self.missing_of(index);
         let receiver = &mut self.receivers[index];
         receiver.control.push((now, Control::Ended(end)));
         let Some(conn) = receiver.conn.take() else {
             return;
         };
-        // Slots of the shard are slots of the plan, by construction of the ranges.
-        let slot = Slot(self.slots.start + index as u32);
         let reliable = self.plan.slot(slot).is_some_and(|plan| plan.reliable);
         let overflowing = conn.overflowing(missing);
         let by_hub = end == ConnectionEnd::Refused || conn.lost_code == Some(1008);

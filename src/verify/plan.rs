@@ -10,6 +10,10 @@ use crate::wire::DataType;
 /// What runs set for [`Plan::late_after`].
 pub const LATE_AFTER: Duration = Duration::from_secs(1);
 
+/// What runs set for [`Plan::ack_within`] unless the scenario says otherwise. The documents
+/// name no time; the official Python and Java clients wait so long. Source: verification A4.
+pub const ACK_WITHIN: Duration = Duration::from_secs(30);
+
 /// Whose word a hub is judged by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Promise {
@@ -72,6 +76,9 @@ pub struct Plan {
     pub drain: Duration,
     /// A delivery later than this after its intended time counts as late.
     pub late_after: Duration,
+    /// A request is answered within this time of its last transmission, while its transport
+    /// lives.
+    pub ack_within: Duration,
     /// Nobody else uses the hub: traffic that is not ours was invented by it.
     pub exclusive: bool,
     /// Group names, by group id.

@@ -188,6 +188,7 @@ impl Shard {
         let Some((index, _)) = self.on_connection(slot) else {
             return;
         };
+        self.requests_over(slot, now);
         let receiver = &mut self.receivers[index];
         receiver
             .control
@@ -210,6 +211,7 @@ impl Shard {
         let Some((index, _)) = self.on_connection(slot) else {
             return;
         };
+        self.requests_over(slot, now);
         let receiver = &mut self.receivers[index];
         receiver
             .control

@@ -207,6 +207,7 @@ impl Shard {
             + self.pins.bytes()
             + self.observer.bytes()
             + self.unsure.bytes()
+            + self.unanswered.bytes()
     }
 
     /// Keeps within the budget: first the recorders shrink, then nothing new is tracked.

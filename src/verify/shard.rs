@@ -27,6 +27,7 @@ use super::outcome::Measured;
 use super::pairs::Pairs;
 use super::pins::Pins;
 use super::plan::{Mode, Plan};
+use super::unanswered::Unanswered;
 use super::unsure::Unsure;
 use crate::base::{AckId, Slot, Time};
 use crate::payload::{Identity, StreamId};
@@ -69,7 +70,8 @@ pub struct Shard {
     pub(super) observer: Observer,
     /// How far publishes without a known outcome came.
     pub(super) unsure: Unsure,
-    pub(super) late_acks: u64,
+    /// Requests without an answer.
+    pub(super) unanswered: Unanswered,
     pub(super) violations: Tally<Violation>,
     /// Pairs executed twice under one ackId; a violation unless errors were answered.
     pub(super) dedupe_broken: u64,
@@ -155,7 +157,7 @@ impl Shard {
             measured: Measured::default(),
             observer: Observer::default(),
             unsure: Unsure::default(),
-            late_acks: 0,
+            unanswered: Unanswered::new(plan.ack_within),
             violations: Tally::default(),
             dedupe_broken: 0,
             permitted: Tally::default(),
@@ -263,18 +265,6 @@ impl Shard {
         self.about_slot(Violation::AckUnsolicited, slot, now, text);
     }
 
-    /// An answer to a request that is settled already: no anomaly.
-    pub fn late_ack(&mut self, _slot: Slot, _ack_id: AckId, _now: Time) {
-        self.late_acks += 1;
-    }
-
-    /// No answer within 30 s of the last transmission, on a transport proved alive.
-    pub fn ack_missing(&mut self, slot: Slot, ack_id: AckId, now: Time) {
-        self.violations.add(Violation::AckMissing, 1);
-        let text = format!("slot {slot} got no answer to ackId {ack_id} on a live transport");
-        self.about_slot(Violation::AckMissing, slot, now, text);
-    }
-
     /// The facts since the last ones, for all other shards; this shard has applied them
     /// itself. Every 250 ms, and once more after the last publish is settled. `None` when
     /// none of its slots publishes and there is nothing else to tell.
@@ -346,10 +336,12 @@ impl Shard {
         self.place_waiting();
     }
 
-    /// Periodic work: resolves repetitions, folds what is long over, keeps the budget.
+    /// Periodic work: resolves repetitions, judges requests without an answer, folds what is
+    /// long over, keeps the budget.
     /// Call it at least once a second.
     pub fn tick(&mut self, now: Time) {
         self.resolve_candidates(false, now);
+        self.judge_requests(now);
         self.pin_overdue(now);
         self.fold_old(now);
         self.observe(now);

@@ -47,6 +47,7 @@ fn plan(data_type: DataType) -> Plan {
         memory_budget: 1 << 30,
         drain: Duration::from_secs(10),
         late_after: Duration::from_secs(1),
+        ack_within: hubstorm::verify::ACK_WITHIN,
         exclusive: true,
         groups: vec!["group-0".into()],
         audiences: Vec::new(),

@@ -246,11 +246,11 @@ fn publishes_of_unknown_outcome_are_told_by_how_far_they_came() {
     unknown(&mut world, &[]);
     // Owed to nobody: in no class.
     let nobody = world.send(0, GroupId(1));
+    world.answer(&nobody, Answer::Error);
     world.settle(&nobody, Outcome::Unknown);
     // Without an answer asked for, and a success between.
-    let unasked = world.send(0, G);
+    let unasked = world.shout(0, G);
     world.deliver(&unasked, 4);
-    world.settle(&unasked, Outcome::FireAndForget);
     let ok = world.publish(0);
     deliver(&mut world, 1, &[ok]);
     for receiver in [2, 3, 4] {

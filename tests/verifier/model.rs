@@ -42,9 +42,10 @@ pub(crate) enum Fault {
     LateLeave,
     RepeatId,
     Freeze,
+    LoseAck,
 }
 
-pub(crate) const FAULTS: [Fault; 15] = [
+pub(crate) const FAULTS: [Fault; 16] = [
     Fault::Withhold,
     Fault::WithholdNumbered,
     Fault::SkipId,
@@ -60,6 +61,7 @@ pub(crate) const FAULTS: [Fault; 15] = [
     Fault::LateLeave,
     Fault::RepeatId,
     Fault::Freeze,
+    Fault::LoseAck,
 ];
 
 #[derive(Clone, Debug)]
@@ -79,6 +81,8 @@ pub(crate) struct Config {
     pub(crate) promise: Promise,
     pub(crate) mode: Mode,
     pub(crate) fault: Option<Fault>,
+    /// Clients stop reading now and then.
+    pub(crate) stalls: bool,
 }
 
 impl Config {
@@ -108,6 +112,7 @@ impl Config {
             promise,
             mode: Mode::Full,
             fault,
+            stalls: matches!(fault, None | Some(Fault::LoseAck)) && rng.random_bool(0.3),
         }
     }
 }
@@ -142,6 +147,7 @@ enum Event {
     Publish(u32),
     Drop(u32),
     Wander(u32),
+    Stall(u32),
     Retry(u32, StreamId, u32, Cause),
     SequenceAck(u32),
     FanOut(usize, usize, u64, Identity),
@@ -240,6 +246,7 @@ impl Model {
             memory_budget: 1 << 30,
             drain: Duration::from_secs(10),
             late_after: Duration::from_secs(2),
+            ack_within: Duration::from_secs(5),
             exclusive: true,
             groups: (0..config.groups).map(|g| format!("g{g}").into()).collect(),
             audiences: Vec::new(),
@@ -300,6 +307,10 @@ impl Model {
             let at = self.spread(8 * SEC);
             self.at(at, Event::Wander(slot));
             self.at(200 * MS, Event::SequenceAck(slot));
+            if self.config.stalls {
+                let at = self.spread(20 * SEC);
+                self.at(at, Event::Stall(slot));
+            }
         }
         for source in 0..self.config.shards as usize {
             let at = self.rng.random_range(0..250 * MS);
@@ -391,6 +402,7 @@ impl Model {
             Event::Publish(slot) => self.publish(slot),
             Event::Drop(slot) => self.drop_client(slot),
             Event::Wander(slot) => self.wander(slot),
+            Event::Stall(slot) => self.stall(slot),
             Event::Retry(slot, stream, seq, cause) => self.retry(slot, stream, seq, cause),
             Event::SequenceAck(slot) => self.sequence_ack(slot),
             Event::FanOut(from, node, sent, identity) => self.fan_out(from, node, sent, identity),
@@ -453,6 +465,11 @@ impl Model {
         self.transmit(slot, stream, seq, Some(ack_id), Cause::First, 1, now, now);
         if self.chance(0.03) {
             self.after(SEC, Event::Retry(slot, stream, seq, Cause::AfterTimeout));
+        }
+        // Some wait for less than what the hub has, some for longer.
+        if self.config.fault == Some(Fault::LoseAck) {
+            let wait = self.rng.random_range(SEC..20 * SEC);
+            self.after(wait, Event::Retry(slot, stream, seq, Cause::AfterTimeout));
         }
     }
 
@@ -596,6 +613,20 @@ impl Model {
         }
     }
 
+    /// Reads nothing for a while; what the hub sends waits.
+    fn stall(&mut self, slot: u32) {
+        if self.now >= self.end {
+            return;
+        }
+        let gap = self.spread(20 * SEC);
+        self.after(gap, Event::Stall(slot));
+        let until = self.now + self.rng.random_range(SEC..15 * SEC);
+        if let Some(at) = self.clients[slot as usize].transport {
+            self.tap.disturbed(Slot(slot), until, self.now);
+            self.transports[at].down = self.transports[at].down.max(until);
+        }
+    }
+
     fn join(&mut self, slot: u32, group: GroupId) {
         let client = &mut self.clients[slot as usize];
         client.wanted.insert(group);
@@ -652,6 +683,7 @@ impl Model {
                     self.up(slot, Up::Join(group, ack));
                 }
                 for (group, ack) in self.clients[slot as usize].leaving.clone() {
+                    self.tap.request_sent(s, AckId(ack), self.now);
                     self.up(slot, Up::Leave(group, ack));
                 }
                 self.resume(slot, false);
@@ -662,15 +694,21 @@ impl Model {
                 self.tap.frame(s, id, &identity, self.now);
             }
             Down::Answer(stream, seq, ack_id, answer) => {
+                self.tap.request_answered(s, ack_id, self.now);
+                self.tap.heard(s, self.now);
                 self.answer(slot, stream, seq, ack_id, answer)
             }
             Down::Joined(group, ack, success) => {
+                self.tap.request_answered(s, AckId(ack), self.now);
+                self.tap.heard(s, self.now);
                 if self.clients[slot as usize].joining.get(&group) == Some(&ack) {
                     self.clients[slot as usize].joining.remove(&group);
                     self.tap.join_answered(s, group, ack, success, self.now);
                 }
             }
             Down::Left(group, ack) => {
+                self.tap.request_answered(s, AckId(ack), self.now);
+                self.tap.heard(s, self.now);
                 if self.clients[slot as usize].leaving.get(&group) == Some(&ack) {
                     self.clients[slot as usize].leaving.remove(&group);
                     self.tap.leave_answered(s, group, ack, self.now);
@@ -828,7 +866,9 @@ impl Model {
                     session.groups.entry(group).or_insert(now);
                     session.left.remove(&group);
                 }
-                self.down(at, Down::Joined(group, ack, success));
+                if !self.lie(Fault::LoseAck, 0.05) {
+                    self.down(at, Down::Joined(group, ack, success));
+                }
             }
             Up::Leave(group, ack) if open => {
                 self.sessions[session].groups.remove(&group);
@@ -867,14 +907,15 @@ impl Model {
             }
             self.sessions[session].done.insert(ack_id);
             let lied = self.lie(Fault::Lie, 0.02);
+            let silent = self.lie(Fault::LoseAck, 0.05);
             // Several nodes: the ack goes out first.
-            if self.config.nodes > 1 {
+            if self.config.nodes > 1 && !silent {
                 self.down(at, answer(ack_id, Answer::Success));
             }
             if !lied {
                 self.spread_out(session, identity);
             }
-            if self.config.nodes == 1 {
+            if self.config.nodes == 1 && !silent {
                 self.down(at, answer(ack_id, Answer::Success));
             }
         } else {

@@ -137,7 +137,11 @@ impl Noise {
             Outcome::Unknown,
             Outcome::FireAndForget,
         ];
-        match self.rng.random_range(0..3) {
+        let slot = identity.publisher;
+        match self.rng.random_range(0..6) {
+            3 => shard.request_sent(slot, ack_id, at),
+            4 => shard.request_answered(slot, ack_id, at),
+            5 => shard.disturbed(slot, self.time(), at),
             0 => shard.transmitted(&identity, Some(ack_id), at),
             1 => {
                 let answer = self.pick(&answers);

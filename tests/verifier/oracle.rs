@@ -5,7 +5,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use hubstorm::base::{GroupId, Slot};
+use hubstorm::base::{AckId, GroupId, Slot};
 use hubstorm::payload::{Cause, Identity, StreamId};
 use hubstorm::verify::{Delivery, Fate, Measured, Permitted, Promise, Tally, Unknown, Violation};
 
@@ -55,6 +55,19 @@ pub(crate) struct Recovery {
     pub(crate) confirmed_at: u64,
 }
 
+/// What happened on a client's transports, as far as answers go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Line {
+    Asked(AckId),
+    Answered(AckId),
+    /// Something was read.
+    Heard,
+    /// The transport is over.
+    Over,
+    /// The client's own side delays what is read until then.
+    Disturbed(u64),
+}
+
 /// (time, stream -> (invoked, settled)), in order.
 pub(crate) type Checkpoints = Vec<(u64, HashMap<StreamId, (u32, u32)>)>;
 
@@ -71,6 +84,9 @@ pub(crate) struct History {
     pub(crate) saw_error: bool,
     pub(crate) reliable: Vec<bool>,
     pub(crate) no_echo: Vec<bool>,
+    pub(crate) lines: BTreeMap<Slot, Vec<(u64, Line)>>,
+    /// How long an answer may take, µs.
+    pub(crate) ack_within: u64,
     /// When the verifier was given time.
     pub(crate) ticks: Vec<u64>,
 }
@@ -153,6 +169,7 @@ pub(crate) fn judge(history: &History, promise: Promise) -> Verdict {
             oracle.pair(*slot, *stream, windows, messages, &arrived);
         }
     }
+    history.lines.values().for_each(|line| oracle.answers(line));
     oracle.unsure();
     sampled::measure(history, &oracle.firsts, &mut oracle.verdict.measured);
     oracle.conclude()
@@ -288,6 +305,30 @@ impl Oracle<'_> {
             } else {
                 self.missing(slot, stream, windows, seq, message, &firsts);
             }
+        }
+    }
+
+    /// A4: each transmission against all that happened until it was answered, written again
+    /// or lost with its transport.
+    fn answers(&mut self, line: &[(u64, Line)]) {
+        for (nth, (at, what)) in line.iter().enumerate() {
+            let Line::Asked(id) = *what else { continue };
+            let over = [Line::Over, Line::Asked(id), Line::Answered(id)];
+            let rest = line.iter().enumerate().skip(nth + 1);
+            let missing = rest
+                .take_while(|(_, (_, what))| !over.contains(what))
+                .filter(|(_, (_, what))| *what == Line::Heard)
+                .any(|(place, (heard, _))| {
+                    let before = line[..place].iter();
+                    let disturbed = before.filter_map(|(_, what)| match what {
+                        Line::Disturbed(until) => Some(*until),
+                        _ => None,
+                    });
+                    let from = disturbed.max().map_or(*at, |until| until.max(*at));
+                    *heard >= from + self.history.ack_within
+                });
+            let violations = &mut self.verdict.violations;
+            violations.add(Violation::AckMissing, u64::from(missing));
         }
     }
 

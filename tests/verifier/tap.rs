@@ -11,7 +11,7 @@ use hubstorm::verify::{
 };
 use hubstorm::wire::{DataMessage, DataType, MessageFrom};
 
-use crate::oracle::{End, Frame, History, Message, Recovery, Window};
+use crate::oracle::{End, Frame, History, Line, Message, Recovery, Window};
 
 #[derive(Default)]
 struct Publish {
@@ -43,6 +43,7 @@ impl Tap {
         let mut history = History {
             reliable: plan.slots.iter().map(|s| s.reliable).collect(),
             no_echo: plan.slots.iter().map(|s| s.no_echo).collect(),
+            ack_within: plan.ack_within.as_micros() as u64,
             checkpoints: vec![Vec::new(); shards as usize],
             ..History::default()
         };
@@ -110,6 +111,7 @@ impl Tap {
                 ended: None,
             }),
         }
+        self.requested(slot, AckId(ack), now);
         self.shard(slot)
             .join_invoked(slot, group, AckId(ack), Time::from_micros(now));
     }
@@ -153,6 +155,7 @@ impl Tap {
         {
             window.leave_invoked = Some(now);
         }
+        self.requested(slot, AckId(ack), now);
         self.shard(slot)
             .leave_invoked(slot, group, AckId(ack), Time::from_micros(now));
     }
@@ -172,6 +175,7 @@ impl Tap {
     pub(crate) fn lost(&mut self, slot: Slot, at: u64) {
         let now = self.stamp(at);
         self.lost_at.insert(slot, (now, false));
+        self.line(slot, now, Line::Over);
         self.shard(slot)
             .transport_lost(slot, LossCause::Injected, None, Time::from_micros(now));
     }
@@ -265,6 +269,48 @@ impl Tap {
             id,
             identity,
         });
+        self.line(slot, now, Line::Heard);
+    }
+
+    fn line(&mut self, slot: Slot, now: u64, what: Line) {
+        let lines = self.history.lines.entry(slot).or_default();
+        lines.push((now, what));
+    }
+
+    /// A request is written; whoever tells of it has its stamp.
+    fn requested(&mut self, slot: Slot, ack_id: AckId, now: u64) {
+        self.line(slot, now, Line::Asked(ack_id));
+        self.shard(slot)
+            .request_sent(slot, ack_id, Time::from_micros(now));
+    }
+
+    /// The same of one that changes nothing else.
+    pub(crate) fn request_sent(&mut self, slot: Slot, ack_id: AckId, at: u64) {
+        let now = self.stamp(at);
+        self.requested(slot, ack_id, now);
+    }
+
+    /// An answer is read, whoever waits for it.
+    pub(crate) fn request_answered(&mut self, slot: Slot, ack_id: AckId, at: u64) {
+        let now = self.stamp(at);
+        self.line(slot, now, Line::Answered(ack_id));
+        self.shard(slot)
+            .request_answered(slot, ack_id, Time::from_micros(now));
+    }
+
+    /// What was read was no data.
+    pub(crate) fn heard(&mut self, slot: Slot, at: u64) {
+        let now = self.stamp(at);
+        self.line(slot, now, Line::Heard);
+        self.shard(slot).heard(slot, Time::from_micros(now));
+    }
+
+    /// The harness does not listen until then.
+    pub(crate) fn disturbed(&mut self, slot: Slot, until: u64, at: u64) {
+        let now = self.stamp(at);
+        self.line(slot, now, Line::Disturbed(until));
+        let (until, now) = (Time::from_micros(until), Time::from_micros(now));
+        self.shard(slot).disturbed(slot, until, now);
     }
 
     pub(crate) fn sequence_acked(&mut self, slot: Slot, id: u64, at: u64) {
@@ -291,6 +337,7 @@ impl Tap {
         let publish = self.publishes.entry((stream, identity.seq)).or_default();
         if let Some(ack_id) = ack_id {
             publish.sent.push((ack_id, identity.epoch));
+            self.requested(identity.publisher, ack_id, at);
         }
         self.shard(identity.publisher)
             .transmitted(identity, ack_id, Time::from_micros(at));

@@ -9,8 +9,9 @@ use hubstorm::base::{AckId, GroupId, SequenceId, Slot, Time};
 use hubstorm::payload::{Cause, Identity, Padding, StreamId, Template};
 use hubstorm::verify::kinds::Kind;
 use hubstorm::verify::{
-    Answer, ConnectionEnd, Exchange, Facts, FrameVerdict, LossCause, Mirror, Mode, Outcome,
-    Permitted, Plan, Promise, Shard, SlotPlan, Tally, Unknown, Verification, Violation, conclude,
+    ACK_WITHIN, Answer, ConnectionEnd, Exchange, Facts, FrameVerdict, LossCause, Mirror, Mode,
+    Outcome, Permitted, Plan, Promise, Shard, SlotPlan, Tally, Unknown, Verification, Violation,
+    conclude,
 };
 use hubstorm::wire::{Data, DataMessage, DataType, MessageFrom};
 
@@ -25,6 +26,7 @@ pub(crate) fn plan(promise: Promise, slots: usize, groups: usize) -> Plan {
         memory_budget: 1 << 30,
         drain: Duration::from_secs(10),
         late_after: Duration::from_secs(2),
+        ack_within: ACK_WITHIN,
         exclusive: true,
         groups: (0..groups).map(|g| format!("group-{g}").into()).collect(),
         audiences: Vec::new(),
@@ -43,6 +45,7 @@ pub(crate) fn plan(promise: Promise, slots: usize, groups: usize) -> Plan {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) identity: Identity,
+    /// 0 where no answer was asked for.
     pub(crate) ack_id: AckId,
 }
 
@@ -218,6 +221,7 @@ impl World {
     /// The same (again) under an ackId.
     pub(crate) fn ask_as(&mut self, slot: u32, group: GroupId, join: bool, ack_id: AckId) {
         let (now, shard) = (self.tick(), self.shard(slot));
+        shard.request_sent(Slot(slot), ack_id, now);
         match join {
             true => shard.join_invoked(Slot(slot), group, ack_id, now),
             false => shard.leave_invoked(Slot(slot), group, ack_id, now),
@@ -226,6 +230,7 @@ impl World {
 
     /// A join or a leave was executed, now or before.
     pub(crate) fn told(&mut self, slot: u32, group: GroupId, join: bool, ack_id: AckId) {
+        self.ack(slot, ack_id);
         let (now, shard) = (self.tick(), self.shard(slot));
         match join {
             true => shard.join_answered(Slot(slot), group, ack_id, true, now),
@@ -268,16 +273,28 @@ impl World {
 
     /// The first transmission of the next message of a stream.
     pub(crate) fn send(&mut self, publisher: u32, group: GroupId) -> Sent {
+        let (stream, seq) = self.next_message(publisher, group);
+        self.clients[publisher as usize].ack += 1;
+        let ack_id = AckId(self.clients[publisher as usize].ack);
+        self.transmit(stream, seq, Some(ack_id), Cause::First, 1)
+    }
+
+    /// The same without asking for an answer: fire and forget.
+    pub(crate) fn shout(&mut self, publisher: u32, group: GroupId) -> Sent {
+        let (stream, seq) = self.next_message(publisher, group);
+        let sent = self.transmit(stream, seq, None, Cause::First, 1);
+        self.settle(&sent, Outcome::FireAndForget);
+        sent
+    }
+
+    fn next_message(&mut self, publisher: u32, group: GroupId) -> (StreamId, u32) {
         let stream = StreamId {
             publisher: Slot(publisher),
             group,
         };
         let seq = self.seqs.entry(stream).or_insert(0);
         *seq += 1;
-        let seq = *seq;
-        self.clients[publisher as usize].ack += 1;
-        let ack_id = AckId(self.clients[publisher as usize].ack);
-        self.transmit(stream, seq, ack_id, Cause::First, 1)
+        (stream, *seq)
     }
 
     /// A further transmission of a message.
@@ -293,7 +310,7 @@ impl World {
         self.transmit(
             sent.identity.stream(),
             sent.identity.seq,
-            ack_id,
+            Some(ack_id),
             cause,
             attempt,
         )
@@ -303,7 +320,7 @@ impl World {
         &mut self,
         stream: StreamId,
         seq: u32,
-        ack_id: AckId,
+        ack_id: Option<AckId>,
         cause: Cause,
         attempt: u8,
     ) -> Sent {
@@ -326,12 +343,32 @@ impl World {
             intended: now.as_micros(),
             lag_us: 0,
         };
-        self.shard(publisher.0)
-            .transmitted(&identity, Some(ack_id), now);
-        Sent { identity, ack_id }
+        let shard = self.shard(publisher.0);
+        if let Some(id) = ack_id {
+            shard.request_sent(publisher, id, now);
+        }
+        shard.transmitted(&identity, ack_id, now);
+        Sent {
+            identity,
+            ack_id: ack_id.unwrap_or(AckId(0)),
+        }
+    }
+
+    /// An answer is read, whatever it says, and whoever waits for it.
+    pub(crate) fn ack(&mut self, slot: u32, ack_id: AckId) {
+        let (now, shard) = (self.tick(), self.shard(slot));
+        shard.request_answered(Slot(slot), ack_id, now);
+        shard.heard(Slot(slot), now);
+    }
+
+    /// Something beside data is read: a pong.
+    pub(crate) fn pong(&mut self, slot: u32) {
+        let (now, shard) = (self.tick(), self.shard(slot));
+        shard.heard(Slot(slot), now);
     }
 
     pub(crate) fn answer(&mut self, sent: &Sent, answer: Answer) {
+        self.ack(sent.identity.publisher.0, sent.ack_id);
         let now = self.tick();
         let identity = sent.identity;
         self.shard(identity.publisher.0).answered(

@@ -19,7 +19,7 @@ use crate::metrics::{Latencies, LatencyKind};
 use crate::payload::{Identity, Padding, StreamId, Template};
 use crate::protocol::{Control, Received, Session, SessionConfig, Transmit};
 use crate::transport::{DialRequest, Dialer, Incoming, ReadBuffer, Socket, TlsOptions};
-use crate::verify::{Answer, Mode, Outcome, Plan, Promise, Shard, SlotPlan};
+use crate::verify::{ACK_WITHIN, Answer, Mode, Outcome, Plan, Promise, Shard, SlotPlan};
 use crate::wire::codec::{self, Payload};
 use crate::wire::{
     Connected, DataMessage, DataType, Downstream, MessageFrom, Subprotocol, Upstream,
@@ -221,6 +221,7 @@ fn plan() -> Plan {
         memory_budget: 1 << 30,
         drain: Duration::from_secs(10),
         late_after: Duration::from_secs(1),
+        ack_within: ACK_WITHIN,
         exclusive: true,
         groups: vec!["group-0".into()],
         audiences: Vec::new(),

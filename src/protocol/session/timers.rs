@@ -72,15 +72,7 @@ impl<C: Clone> Session<C> {
             | State::Waiting { .. } => {}
         }
         let connected = self.is_connected();
-        let outputs = &mut self.outputs;
-        let settled =
-            self.requests
-                .timeout(now, connected, &self.config.retry, |operation, ack_id| {
-                    outputs.push_back(Output::Event(Event::AckMissing {
-                        operation: operation.clone(),
-                        ack_id,
-                    }));
-                });
+        let settled = self.requests.timeout(now, connected, &self.config.retry);
         self.settle(now, settled);
         self.newer_timeout(now);
     }

@@ -84,6 +84,7 @@ pub(in crate::report) fn scenario() -> Scenario {
         mode: Mode::Full,
         promise: Promise::Reference,
         verify_memory: 1 << 30,
+        ack_within: crate::verify::ACK_WITHIN,
         target: TargetSpec::Embedded { hub: "chat".into() },
         pools: vec![talkers, pool("listeners", 100)],
         groups: (0..20).map(|n| format!("group-{n}")).collect(),

@@ -247,7 +247,8 @@ fn pause(section: &Section<'_>, key: &str, mistakes: &mut Mistakes) -> Option<Du
     bounded(section.get(key)?, mistakes)
 }
 
-fn bounded(node: &Node, mistakes: &mut Mistakes) -> Option<Duration> {
+/// A time to wait: not none, and no slip of the unit.
+pub(super) fn bounded(node: &Node, mistakes: &mut Mistakes) -> Option<Duration> {
     let read = scalar::duration(node, mistakes)?;
     if read.value.is_zero() || read.value > PAUSE_MAX {
         mistakes

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{chaos, idle, pools, target, threshold};
+use super::{chaos, client, idle, pools, target, threshold};
 use crate::base::Seed;
 use crate::base::units::format_duration;
 use crate::scenario::model::{Mode, Pool, Promise, Scenario, TargetSpec};
@@ -10,6 +10,7 @@ use crate::scenario::read::scalar;
 use crate::scenario::read::section::Section;
 use crate::scenario::read::source::{Mistakes, Place};
 use crate::scenario::read::tree::Node;
+use crate::verify::ACK_WITHIN;
 
 /// `include` and `variants` are gone when a tree gets here.
 const KEYS: [&str; 12] = [
@@ -113,6 +114,7 @@ pub(in crate::scenario) fn resolve(
             Promise::Published
         }),
         verify_memory: verify.memory,
+        ack_within: verify.ack_within,
         target,
         chaos,
         thresholds,
@@ -207,6 +209,7 @@ pub(in crate::scenario) struct Verify {
     pub(in crate::scenario) mode: Mode,
     promise: Option<Promise>,
     memory: u64,
+    ack_within: Duration,
 }
 
 fn verify(file: &Section<'_>, mistakes: &mut Mistakes) -> Verify {
@@ -214,8 +217,10 @@ fn verify(file: &Section<'_>, mistakes: &mut Mistakes) -> Verify {
         mode: Mode::Full,
         promise: None,
         memory: MEMORY_DEFAULT,
+        ack_within: ACK_WITHIN,
     };
-    let Some(section) = file.section("verify", &["mode", "promise", "memory"], mistakes) else {
+    let keys = ["mode", "promise", "memory", "ack_within"];
+    let Some(section) = file.section("verify", &keys, mistakes) else {
         return verify;
     };
     if let Some(node) = section.get("mode") {
@@ -235,6 +240,12 @@ fn verify(file: &Section<'_>, mistakes: &mut Mistakes) -> Verify {
             let what = format!("`{}` is too little memory to verify anything", read.shown);
             mistakes.add(read.place, what).expected("at least 1MiB");
         }
+    }
+    if let Some(within) = section
+        .get("ack_within")
+        .and_then(|node| client::bounded(node, mistakes))
+    {
+        verify.ack_within = within;
     }
     verify
 }

@@ -1,4 +1,4 @@
-//! Answers to publishes, and publishes sent again (D4, A1 to A4).
+//! Answers to publishes, and publishes sent again (D4, A1 to A4; see `unanswered`).
 
 use std::time::Duration;
 
@@ -161,21 +161,13 @@ fn forbidden_and_delivered_all_the_same() {
 }
 
 #[test]
-fn answers_missing_and_answers_to_nothing_are_counted() {
+fn answers_to_nothing_are_counted_and_late_ones_are_not() {
     for promise in PROMISES {
         let mut world = World::joined(promise);
         warm(&mut world);
         let now = world.tick();
-        world.shard(0).ack_missing(Slot(0), AckId(3), now);
-        Expect::default()
-            .violation(Violation::AckMissing, 1)
-            .of(&world.finish());
-
-        let mut world = World::joined(promise);
-        warm(&mut world);
-        let now = world.tick();
         world.shard(0).unsolicited_ack(Slot(0), AckId(99), now);
-        world.shard(0).late_ack(Slot(0), AckId(1), now);
+        world.ack(0, AckId(1));
         Expect::default()
             .violation(Violation::AckUnsolicited, 1)
             .of(&world.finish());
@@ -187,8 +179,7 @@ fn what_nobody_asked_an_answer_for_may_be_lost_but_not_doubled() {
     for promise in PROMISES {
         let mut world = World::joined(promise);
         warm(&mut world);
-        let sent = world.send(0, G);
-        world.settle(&sent, Outcome::FireAndForget);
+        let sent = world.shout(0, G);
         world.deliver(&sent, 1);
         world.deliver(&sent, 1);
         let v = world.finish();
@@ -216,8 +207,6 @@ fn a_retry_racing_a_recovery_may_be_answered_twice() {
         world.settle(&again, Outcome::Ok);
         // The first transmission's answer comes last: the outcome is final.
         world.answer(&sent, Answer::Success);
-        let now = world.tick();
-        world.shard(0).late_ack(Slot(0), sent.ack_id, now);
         Expect::default().of(&world.finish());
     }
 }

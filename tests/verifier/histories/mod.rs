@@ -9,6 +9,7 @@ mod long;
 mod membership;
 mod order;
 mod payload;
+mod unanswered;
 
 use std::time::Duration;
 

@@ -130,9 +130,8 @@ fn only_python_and_java_stop_waiting_for_an_answer() {
             // Keeps the probing client's transport alive.
             rig.frame(Downstream::Pong);
         }
-        let missing = rig.saw(|event| matches!(event, Event::AckMissing { .. }));
         assert_eq!(
-            missing,
+            rig.sent.len() > 1,
             !matches!(behaviour, Behaviour::Js | Behaviour::Dotnet),
             "{behaviour:?}"
         );
