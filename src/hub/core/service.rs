@@ -126,6 +126,12 @@ impl Core {
         self.now = now;
         self.truth.service_sends += 1;
         let Some(hub) = self.groups.find_hub(hub) else {
+            // Nobody is there to get it, but it was taken: the group's account says so, as
+            // for a group without members.
+            if let Target::Group(group) = target {
+                let account = self.truth.groups.place(&hub.to_ascii_lowercase(), group);
+                self.truth.executed(account, true);
+            }
             return;
         };
         let keys = self.chosen(hub, target, choice);

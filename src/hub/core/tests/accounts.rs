@@ -4,7 +4,9 @@
 use super::*;
 use crate::hub::FaultKind;
 use crate::hub::core::connection_faults::ConnectFault;
+use crate::hub::core::service::{Choice, Target};
 use crate::hub::truth::GroupTruth;
+use crate::wire::Data;
 
 /// What an incident of a kind must name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -193,4 +195,33 @@ fn a_group_keeps_one_account_through_all_its_lives_and_the_accounts_add_up() {
         sum(|row| row.deliveries_owed) + truth.answers_owed,
         truth.deliveries_owed
     );
+}
+
+/// The service is told 202 whether anybody is there or not.
+#[test]
+fn what_the_service_sends_to_an_empty_hub_is_in_the_groups_account() {
+    let mut world = World::new();
+    let send = |world: &mut World, target: Target<'_>| {
+        let (all, data) = (Choice::default(), Data::Json("1".into()));
+        let now = world.now;
+        world.core.service_send("CHAT", target, &all, &data, 0, now);
+    };
+    send(&mut world, Target::Group("g"));
+    send(&mut world, Target::All);
+    world.member();
+    send(&mut world, Target::Group("g"));
+    // Everybody is away.
+    world.core.restart();
+    send(&mut world, Target::Group("g"));
+    let truth = world.core.truth();
+    assert_eq!(truth.service_sends, 4);
+    let account = GroupTruth {
+        hub: "chat".into(),
+        group: "g".into(),
+        publishes_executed: 0,
+        service_sends: 3,
+        deliveries_owed: 1,
+        deliveries_made: 1,
+    };
+    assert_eq!(truth.groups.rows(), [account]);
 }
