@@ -43,14 +43,14 @@ pub fn compare(results: &Results) -> Vec<Check> {
     let ledger = &results.delivery;
     // What may have been executed without our knowing, retransmissions included.
     let unsure = publish.unknown + publish.unacked + results.publish.outstanding + publish.retries;
-    // Without these every (message, receiver) pair is either owed by both accounts or by none.
     // A dial whose socket died before the answer came may have been granted. Results of
     // versions that did not count dials have the looser bounds of then.
     let dialled = |dials: u64, otherwise: u64| match dials {
         0 => otherwise,
         dials => dials,
     };
-    let clear = ledger.not_owed + ledger.edge + clients.reconnects + unsure == 0;
+    // Without these every (message, receiver) pair is either owed by both accounts or by none.
+    let clear = ledger.not_owed + ledger.edge + unsure == 0 && all_stayed(results);
     // Everything that a publish can be to the hub.
     let also = ["service_sends", "events_handled"].map(|field| said(field).unwrap_or(0));
     let executed = said("publishes_executed").map(|n| n + also.iter().sum::<u64>());
@@ -156,8 +156,7 @@ fn of_group(results: &Results, group: &GroupResult, row: &Value) -> [Check; 3] {
     let (sent, ledger) = (&group.publish, &group.delivery);
     // Retransmissions are not told by group.
     let unsure = sent.unknown + sent.unacked + sent.outstanding + results.publish.counts.retries;
-    let known = results.clients.counts.reconnects + unsure == 0;
-    let clear = known && ledger.not_owed + ledger.edge == 0;
+    let clear = ledger.not_owed + ledger.edge + unsure == 0 && all_stayed(results);
     // A fault may queue more than is owed.
     let exact = |n: u64, clear| (n, if clear { n } else { u64::MAX });
     let check = |what, range, hub| Check {
@@ -189,6 +188,14 @@ fn of_group(results: &Results, group: &GroupResult, row: &Value) -> [Check; 3] {
             said("deliveries_made"),
         ),
     ]
+}
+
+/// Whether every session lasted to the end: the hub owes to one that the client has given up
+/// or left, for as long as it has not noticed.
+fn all_stayed(results: &Results) -> bool {
+    let clients = &results.clients.counts;
+    let ended = clients.reconnects + clients.recovery_failures + clients.leaves;
+    ended + results.clients.visitors == 0
 }
 
 /// Lies that the hub says it told.
@@ -233,6 +240,7 @@ impl fmt::Display for Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::results::Clients;
     use crate::report::results::tests::results;
 
     /// The healthy run without the retransmissions that make it a little unclear.
@@ -369,6 +377,30 @@ mod tests {
                 // A hub that was told to lie says so; its account explains itself.
                 results.hub_truth.as_mut().unwrap()["faults"] = serde_json::json!({"drop": 1});
                 assert_eq!(doubt(&results), None);
+            }
+        }
+    }
+
+    /// The hub owes to a session that has left, or was given up, until it notices.
+    #[test]
+    fn who_goes_may_be_owed_more_than_it_stayed_for_but_not_less() {
+        let gone: [fn(&mut Clients); 4] = [
+            |clients| clients.visitors = 1,
+            |clients| clients.counts.leaves = 1,
+            |clients| clients.counts.reconnects = 1,
+            |clients| clients.counts.recovery_failures = 1,
+        ];
+        for go in gone {
+            for (more, agrees) in [(2, true), (-1, false)] {
+                let mut results = grouped();
+                go(&mut results.clients);
+                let truth = results.hub_truth.as_mut().unwrap();
+                let add = |value: &mut Value| *value = (value.as_i64().unwrap() + more).into();
+                add(&mut truth["deliveries_owed"]);
+                add(&mut truth["deliveries_numbered"]);
+                add(&mut truth["groups"][3]["deliveries_owed"]);
+                add(&mut truth["groups"][3]["deliveries_made"]);
+                assert_eq!(doubt(&results).is_none(), agrees, "{more}");
             }
         }
     }

@@ -70,6 +70,7 @@ impl Results {
             thresholds: Vec::new(),
             clients: Clients {
                 planned: scenario.connections().into(),
+                visitors: visitors(scenario),
                 connected_peak: facts.connected_peak,
                 counts: total.clients,
             },
@@ -131,6 +132,12 @@ impl Results {
             name.is_some_and(|name| told.contains(name))
         });
     }
+}
+
+fn visitors(scenario: &Scenario) -> u64 {
+    let pools = scenario.pools.iter();
+    let visiting = pools.filter(|pool| pool.sessions.is_some());
+    visiting.map(|pool| u64::from(pool.clients)).sum()
 }
 
 fn pools(scenario: &Scenario, snapshot: &Snapshot, verification: &Verification) -> Vec<PoolResult> {

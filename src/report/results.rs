@@ -228,6 +228,9 @@ pub enum Unit {
 pub struct Clients {
     /// Clients of all pools.
     pub planned: u64,
+    /// Of these, visitors: each comes, stays and goes (beside the contract).
+    #[serde(default)]
+    pub visitors: u64,
     /// The most connected at once.
     pub connected_peak: u64,
     /// The counters.
