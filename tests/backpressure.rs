@@ -1,7 +1,12 @@
 //! A hub that does not read, and a hub that floods: the real program against a real hub, with
 //! a relay between them that mistreats one client. Its bounds hold, and the others are served.
 
-use std::fs;
+#[allow(
+    dead_code,
+    reason = "each of the test programs that run it uses a part of it"
+)]
+mod program;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -10,6 +15,7 @@ use std::thread;
 
 use hubstorm::base::{Clock, Seed};
 use hubstorm::hub::{Hub, HubConfig};
+use program::{Bench, count, pool};
 use serde_json::Value;
 
 /// The victim speaks the plain subprotocol and nobody else does.
@@ -118,53 +124,27 @@ fn run(cruelty: Cruelty, publish: &str) -> (Value, u64) {
     let config = HubConfig::new("127.0.0.1:0".parse().unwrap(), Seed(7), Clock::start());
     let hub = Hub::start(config).unwrap();
     let (address, flooded) = relay(hub.addr(), cruelty);
-    let folder = tempfile::tempdir().unwrap();
-    let scenario = folder.path().join("scenario.yaml");
-    let text = format!(
+    let bench = Bench::new(&format!(
         "hubstorm: 1\nseed: 3\nduration: 5s\ndrain: 3s\ntarget: {{endpoint: 'http://{address}', hub: chat}}\npools:\n  \
          others: {{clients: 20, groups: {{names: [g, h], join: all}}, publish: {{rate: 10/s}}}}\n  \
          victim: {{clients: 1, protocol: json, groups: {{names: [v], join: all}}, {publish}\
          client: {{idle_timeout: never, retry: {{ack_timeout: never}}}}}}\n"
-    );
-    fs::write(&scenario, text).unwrap();
-    let out = folder.path().join("out");
-    let output = assert_cmd::Command::cargo_bin("hubstorm")
-        .unwrap()
-        .arg("run")
-        .arg(&scenario)
-        .arg("--out")
-        .arg(&out)
-        .arg("--quiet")
-        .output()
-        .unwrap();
-    let report = fs::read(out.join("report.json"))
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-    let report = serde_json::from_slice(&report).unwrap();
+    ));
+    let output = bench.run(&[]);
+    let report = bench.report(&output);
     (report, flooded.load(Ordering::Relaxed))
-}
-
-fn pool<'a>(report: &'a Value, name: &str) -> &'a Value {
-    let pools = report["pools"].as_array().unwrap();
-    pools.iter().find(|pool| pool["name"] == name).unwrap()
-}
-
-fn n(value: &Value, path: &str) -> u64 {
-    let found = path.split('.').fold(value, |value, key| &value[key]);
-    found
-        .as_u64()
-        .unwrap_or_else(|| panic!("no {path} in {value}"))
 }
 
 /// Every publish of the schedule was made, answered, and nothing of it was lost.
 fn the_others_were_served(report: &Value) {
     let others = pool(report, "others");
     // Twenty clients, ten a second, five seconds.
-    assert_eq!(n(others, "publish.attempted"), 1000, "{others}");
-    assert_eq!(n(others, "publish.acked"), 1000, "{others}");
-    assert_eq!(n(others, "publish.overflow"), 0, "{others}");
-    assert_eq!(n(others, "clients.disconnects"), 0, "{others}");
+    assert_eq!(count(others, "/publish/attempted"), 1000, "{others}");
+    assert_eq!(count(others, "/publish/acked"), 1000, "{others}");
+    assert_eq!(count(others, "/publish/overflow"), 0, "{others}");
+    assert_eq!(count(others, "/clients/disconnects"), 0, "{others}");
     // Each is heard by all twenty.
-    assert_eq!(n(others, "delivery.delivered"), 20_000, "{others}");
+    assert_eq!(count(others, "/delivery/delivered"), 20_000, "{others}");
 }
 
 #[test]
@@ -174,7 +154,7 @@ fn a_hub_that_stops_reading_one_client_costs_bounded_memory_and_no_other_schedul
     let (report, _) = run(Cruelty::Deaf(256 << 10), publish);
     the_others_were_served(&report);
     let victim = pool(&report, "victim");
-    let of = |key: &str| n(victim, &format!("publish.{key}"));
+    let of = |key: &str| count(victim, &format!("/publish/{key}"));
     assert_eq!(of("attempted"), 500, "{victim}");
     // Some may be answered after the load, on another connection: none of them was turned away.
     let turned_away = 500 - REQUESTS - of("acked")..=500 - REQUESTS;
@@ -182,12 +162,12 @@ fn a_hub_that_stops_reading_one_client_costs_bounded_memory_and_no_other_schedul
     assert!(of("acked") < 10, "{victim}");
     // A frame is begun while less than the bound waits.
     let generator = &report["generator"];
-    let unsent = n(generator, "unsent_peak_bytes");
+    let unsent = count(generator, "/unsent_peak_bytes");
     let bound = UNSENT_BYTES + (65 << 10);
     assert!((UNSENT_BYTES..=bound).contains(&unsent), "{unsent}");
-    assert!(n(generator, "writes_held") > 0, "{generator}");
+    assert!(count(generator, "/writes_held") > 0, "{generator}");
     assert!(
-        n(generator, "peak_rss_bytes") < PROCESS_BYTES,
+        count(generator, "/peak_rss_bytes") < PROCESS_BYTES,
         "{generator}"
     );
 }
@@ -198,19 +178,23 @@ fn a_client_that_is_flooded_costs_bounded_memory_and_the_others_are_served_meanw
     the_others_were_served(&report);
     let victim = pool(&report, "victim");
     // Backpressure: what the client did not take, the kernel's buffers (some 10 MB) held.
-    let taken = n(victim, "delivery.received");
+    let taken = count(victim, "/delivery/received");
     assert!(
         taken <= flooded + 1 && flooded - taken.min(flooded) < 1000,
         "{taken} of {flooded}"
     );
     let generator = &report["generator"];
-    assert_eq!(n(generator, "read_peak_bytes"), READ_BYTES, "{generator}");
+    assert_eq!(
+        count(generator, "/read_peak_bytes"),
+        READ_BYTES,
+        "{generator}"
+    );
     assert!(
         generator["reads_full_share"].as_f64().unwrap() > 0.0,
         "{generator}"
     );
     // More came through than there was memory for: it was not kept.
-    let rss = n(generator, "peak_rss_bytes");
+    let rss = count(generator, "/peak_rss_bytes");
     assert!(rss < PROCESS_BYTES, "{generator}");
     assert!(taken * (16 << 10) > rss, "{taken} messages, {generator}");
 }

@@ -1,10 +1,15 @@
 //! One ledger in four places: the report by pool and by group, the metrics page, and the
 //! account that the embedded hub keeps without knowing of any of them.
 
-use std::fs;
-use std::process::Command;
+#[allow(
+    dead_code,
+    reason = "each of the test programs that run it uses a part of it"
+)]
+mod program;
 
-use serde_json::Value;
+use std::fs;
+
+use program::{Bench, count};
 
 /// Groups that clients and servers publish to, server messages, events with replies and
 /// without. Nothing breaks, so that all accounts must be equal to the message.
@@ -24,27 +29,11 @@ pools:
   sky: {servers: 1, publish: {rate: 5/s, to: everybody}}
 ";
 
-fn n(of: &Value, pointer: &str) -> u64 {
-    let found = of.pointer(pointer).and_then(Value::as_u64);
-    found.unwrap_or_else(|| panic!("no {pointer} in {of}"))
-}
-
 #[test]
 fn the_report_the_metrics_and_the_hub_tell_of_each_group_the_same_to_the_message() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("s.yaml"), SCENARIO).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_hubstorm"))
-        .current_dir(dir.path())
-        .env_remove("WEBPUBSUB_CONNECTION_STRING")
-        .args(["run", "s.yaml", "--out", "out", "--quiet"])
-        .args(["--metrics", "127.0.0.1:0"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{text}");
-    let report = fs::read(dir.path().join("out/report.json")).unwrap();
-    let report: Value = serde_json::from_slice(&report).unwrap();
-    let page = fs::read_to_string(dir.path().join("out/metrics.prom")).unwrap();
+    let bench = Bench::new(SCENARIO);
+    let (text, report) = bench.pass(&["--metrics", "127.0.0.1:0"]);
+    let page = fs::read_to_string(bench.path("out/metrics.prom")).unwrap();
     let truth = &report["hub_truth"];
     let groups = report["groups"].as_array().unwrap();
     assert_eq!(groups.len(), 5, "four, and the rest");
@@ -53,18 +42,18 @@ fn the_report_the_metrics_and_the_hub_tell_of_each_group_the_same_to_the_message
         let name = group["name"].as_str().unwrap();
         let mut accounts = truth["groups"].as_array().unwrap().iter();
         let account = accounts.find(|row| row["group"] == name).unwrap();
-        let sent = n(group, "/publish/acked");
+        let sent = count(group, "/publish/acked");
         assert!(sent > 10, "{name}: {sent}");
-        assert_eq!(sent, n(group, "/publish/attempted"));
-        let executed = n(account, "/publishes_executed") + n(account, "/service_sends");
+        assert_eq!(sent, count(group, "/publish/attempted"));
+        let executed = count(account, "/publishes_executed") + count(account, "/service_sends");
         assert_eq!(executed, sent, "{name}");
-        assert!(n(account, "/service_sends") > 0, "{name}");
-        let owed = n(group, "/delivery/expected");
+        assert!(count(account, "/service_sends") > 0, "{name}");
+        let owed = count(group, "/delivery/expected");
         // Three people, one of them plain, and a talker are in each group.
         assert_eq!(owed, 5 * sent, "{name}");
-        assert_eq!(n(account, "/deliveries_owed"), owed, "{name}");
-        assert_eq!(n(account, "/deliveries_made"), owed, "{name}");
-        assert_eq!(n(group, "/delivery/delivered"), owed, "{name}");
+        assert_eq!(count(account, "/deliveries_owed"), owed, "{name}");
+        assert_eq!(count(account, "/deliveries_made"), owed, "{name}");
+        assert_eq!(count(group, "/delivery/delivered"), owed, "{name}");
         for (family, label, value) in [
             ("hubstorm_group_publishes", "outcome=\"acked\"", sent),
             ("hubstorm_group_delivery_pairs", "state=\"expected\"", owed),
@@ -77,17 +66,17 @@ fn the_report_the_metrics_and_the_hub_tell_of_each_group_the_same_to_the_message
     }
     // The rest: events and broadcasts.
     assert_eq!(
-        n(&groups[4], "/publish/acked"),
-        n(&report, "/publish/acked") - published
+        count(&groups[4], "/publish/acked"),
+        count(&report, "/publish/acked") - published
     );
     // The whole run, with server messages and answers.
-    let replies = n(&report, "/latency/reply/count");
+    let replies = count(&report, "/latency/reply/count");
     assert!(replies > 20, "{replies}");
-    let unasked = n(truth, "/answers_owed") - replies;
+    let unasked = count(truth, "/answers_owed") - replies;
     assert!(unasked > 10, "{unasked} answers that nobody expected");
     assert_eq!(
-        n(truth, "/deliveries_owed"),
-        n(&report, "/delivery/expected") + unasked
+        count(truth, "/deliveries_owed"),
+        count(&report, "/delivery/expected") + unasked
     );
     assert!(text.contains("each of 4 groups"), "{text}");
     assert!(!text.contains("NO: "), "{text}");

@@ -3,13 +3,18 @@
 //! Each test runs `hubstorm` as a user would, against the embedded hub on a port of the
 //! system's choosing, in a folder of its own.
 
+#[allow(
+    dead_code,
+    reason = "each of the test programs that run it uses a part of it"
+)]
+mod program;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Stdio;
 
+use program::{Bench, Running, assert_passed, code, count, start_hub, text};
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// 40 clients in 4 groups for 4 s, with drops all the time.
 const STORMY: &str = "
@@ -40,72 +45,10 @@ pools:
   all: {clients: 12, groups: {count: 3}, publish: {rate: 5/s, payload: {type: json, size: 100B}}}
 ";
 
-struct Bench {
-    dir: TempDir,
-}
-
-impl Bench {
-    fn new(scenario: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("scenario.yaml"), scenario).unwrap();
-        Bench { dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = hubstorm();
-        command.current_dir(self.dir.path()).args(args);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let mut all = vec!["run", "scenario.yaml", "--out", "out"];
-        all.extend_from_slice(args);
-        self.command(&all).output().unwrap()
-    }
-
-    fn report(&self) -> Value {
-        serde_json::from_slice(&fs::read(self.path("out/report.json")).unwrap()).unwrap()
-    }
-}
-
-fn hubstorm() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hubstorm"));
-    command
-        .env_remove("WEBPUBSUB_CONNECTION_STRING")
-        .stdin(Stdio::null());
-    command
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap_or(-1)
-}
-
-fn text(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-fn count(report: &Value, path: &str) -> u64 {
-    report
-        .pointer(path)
-        .and_then(Value::as_u64)
-        .unwrap_or_else(|| panic!("no count at {path}"))
-}
-
 #[test]
 fn an_honest_hub_is_not_accused_however_often_connections_break() {
     let bench = Bench::new(STORMY);
-    let output = bench.run(&[]);
-    assert_eq!(code(&output), 0, "{}", text(&output));
-    let report = bench.report();
-    assert_eq!(report["verdict"], "pass");
+    let (_, report) = bench.pass(&[]);
     assert!(
         count(&report, "/clients/disconnects") >= 40,
         "{}",
@@ -136,9 +79,7 @@ fn after_a_hub_restart_recovery_is_refused_once_and_clients_reconnect_and_rejoin
     let bench = Bench::new(&format!(
         "{CALM}chaos:\n  - {{kind: hub_restart, at: 1s}}\n"
     ));
-    let output = bench.run(&[]);
-    assert_eq!(code(&output), 0, "{}", text(&output));
-    let report = bench.report();
+    let (text, report) = bench.pass(&[]);
     for (path, wanted) in [
         ("/clients/recoveries", 0),
         ("/clients/recovery_failures", 12),
@@ -149,7 +90,7 @@ fn after_a_hub_restart_recovery_is_refused_once_and_clients_reconnect_and_rejoin
         ("/violations/lost", 0),
         ("/unknown/recovery_refused_early", 0),
     ] {
-        assert_eq!(count(&report, path), wanted, "{path}: {}", text(&output));
+        assert_eq!(count(&report, path), wanted, "{path}: {text}");
     }
 }
 
@@ -163,7 +104,7 @@ fn a_planted_fault_is_found_with_its_name_and_its_count() {
         let bench = Bench::new(CALM);
         let output = bench.run(&["--hub-fault", fault]);
         assert_eq!(code(&output), 1, "{fault}: {}", text(&output));
-        let report = bench.report();
+        let report = bench.report(&output);
         for (name, n) in report["violations"].as_object().unwrap() {
             assert_eq!(n.as_u64(), Some(u64::from(name == kind)), "{fault}: {name}");
         }
@@ -237,7 +178,7 @@ fn a_dead_target_ends_with_3_and_says_what_was_tried() {
     ]);
     assert_eq!(code(&output), 3, "{}", text(&output));
     assert!(text(&output).contains("refused"), "{}", text(&output));
-    assert_eq!(bench.report()["exit_code"], 3);
+    assert_eq!(bench.report(&output)["exit_code"], 3);
 }
 
 #[test]
@@ -268,52 +209,12 @@ fn mistakes_end_with_2_before_anything_is_started() {
     assert!(text(&exposed).contains("--expose"));
 }
 
-/// A process that is ended, by its id, when the test ends.
-struct Running(Child);
-
-impl Running {
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([name, &self.0.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start_hub(dir: &Path, args: &[&str]) -> (Running, String) {
-    let mut command = hubstorm();
-    command
-        .current_dir(dir)
-        .args(["hub", "--listen", "127.0.0.1:0"])
-        .args(args)
-        .stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let url = line
-        .trim()
-        .strip_prefix("listening on ")
-        .expect("the ready line")
-        .to_owned();
-    (Running(child), url)
-}
-
 #[test]
 fn a_hub_of_its_own_is_verified_and_gives_account() {
     let bench = Bench::new(STORMY);
     let key = "c4n4ry-key-0123456789-0123456789-0123456789";
     let (mut hub, url) = start_hub(
-        bench.dir.path(),
+        &bench.path(""),
         &["--truth", "truth.json", "--access-key", key],
     );
     let connection = format!("Endpoint={url};AccessKey={key};Version=1.0;");
@@ -333,8 +234,8 @@ fn a_hub_of_its_own_is_verified_and_gives_account() {
         .env("WEBPUBSUB_CONNECTION_STRING", &connection)
         .output()
         .unwrap();
-    assert_eq!(code(&output), 0, "{}", text(&output));
-    let report = bench.report();
+    let report = bench.report(&output);
+    assert_passed(&output, &report);
     hub.signal("-INT");
     assert!(hub.0.wait().unwrap().success());
     let truth: Value =
@@ -373,7 +274,8 @@ fn an_interrupted_run_reports_what_it_has_seen() {
     running.signal("-INT");
     lines.for_each(drop);
     assert_eq!(running.0.wait().unwrap().code(), Some(130));
-    let report = bench.report();
+    let report = fs::read(bench.path("out/report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
     assert_eq!(report["exit_code"], 130);
     assert!(count(&report, "/delivery/verified") > 0);
 }
@@ -387,7 +289,7 @@ fn a_run_that_a_threshold_ends_ends_its_faults_too() {
     let output = bench.run(&["--quiet"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    let report = bench.report();
+    let report = bench.report(&output);
     let lasted = report["run"]["duration_s"].as_f64().unwrap();
     assert!(lasted < 120.0, "{lasted} s\n{text}");
     assert_eq!(report["violations"]["lost"], 0, "{text}");
@@ -413,7 +315,7 @@ fn a_run_over_the_memory_budget_says_what_it_does_not_verify_and_ends_with_4() {
     let bench = Bench::new(GROWING);
     let output = bench.run(&["--verify-memory", "1MiB"]);
     assert_eq!(code(&output), 4, "{}", text(&output));
-    let report = bench.report();
+    let report = bench.report(&output);
     assert_eq!(report["verdict"], "inconclusive");
     let reasons = report["reasons"].to_string();
     assert!(
@@ -432,8 +334,7 @@ fn a_run_over_the_memory_budget_says_what_it_does_not_verify_and_ends_with_4() {
         .command(&["run", "scenario.yaml", "--out", "enough"])
         .output()
         .unwrap();
-    let enough = fs::read(bench.path("enough/report.json")).unwrap();
-    let enough: Value = serde_json::from_slice(&enough).unwrap();
+    let enough = program::report(&bench.path("enough"), &output);
     assert_eq!(
         count(&enough, "/delivery/unverified"),
         0,
@@ -449,13 +350,10 @@ fn a_closed_loop_waits_for_each_ack_and_is_called_so() {
     let bench = Bench::new(
         "seed: 1\nduration: 4s\npools:\n  a: {clients: 3, groups: {count: 1}, publish: {next: after_ack, pause: 100ms}}\n",
     );
-    let output = bench.run(&["--quiet", "--hub-fault", "delay_ack,every=1,for=300ms"]);
-    let text = String::from_utf8_lossy(&output.stdout);
-    let report = bench.report();
+    let (text, report) = bench.pass(&["--hub-fault", "delay_ack,every=1,for=300ms"]);
     assert_eq!(report["run"]["load"], "closed", "{text}");
     let attempted = report["publish"]["attempted"].as_u64().unwrap();
     // Each takes 400 ms or more: at most ten and the first, of three clients.
     assert!((3..=33).contains(&attempted), "{attempted}\n{text}");
     assert_eq!(report["publish"]["acked"], attempted, "{text}");
-    assert_eq!(report["verdict"], "pass", "{text}");
 }

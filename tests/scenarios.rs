@@ -1,13 +1,20 @@
 //! The scenarios that come with the program: each is right, says its question and its
 //! expected verdict, and keeps its word at small scale.
 
+#[allow(
+    dead_code,
+    reason = "each of the test programs that run it uses a part of it"
+)]
+mod program;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use hubstorm::chaos::Injection;
 use hubstorm::scenario::{self, ChaosKind, Overrides};
+use program::{assert_passed, code, forgive, report, text, was_only_limited};
 
 fn files() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
@@ -51,13 +58,17 @@ fn every_scenario_asks_a_question_and_says_what_to_expect() {
 /// Longer ones are cut to a minute; the faults of their beginning stay.
 const LONGEST: Duration = Duration::from_secs(120);
 
+/// CI runs the release build: so many clients at once are slow in the other.
+fn tested() -> Command {
+    let program = std::env::var("HUBSTORM").unwrap_or(env!("CARGO_BIN_EXE_hubstorm").into());
+    Command::new(program)
+}
+
 /// Runs one with 40 clients at the most.
-fn run(path: &Path, out: &Path) -> (Option<i32>, String) {
+fn run(path: &Path, out: &Path) -> Output {
     let scenario = scenario::load(path, &Overrides::default(), &|_| None).unwrap();
     let scale = (40.0 / f64::from(scenario.clients())).min(1.0);
-    // CI runs the release build: so many at once are slow in the other.
-    let program = std::env::var("HUBSTORM").unwrap_or(env!("CARGO_BIN_EXE_hubstorm").into());
-    let output = Command::new(program)
+    tested()
         .arg("run")
         .arg(path)
         .args(["--quiet", "--no-color", "--scale", &scale.to_string()])
@@ -68,10 +79,22 @@ fn run(path: &Path, out: &Path) -> (Option<i32>, String) {
         .arg("--out")
         .arg(out)
         .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code(), told)
+        .unwrap()
+}
+
+/// The same, once more when the machine alone kept it from the pass that is expected of it: a
+/// pause of the generator says nothing of the scenario.
+fn run_to_its_verdict(path: &Path, folder: &Path) -> Output {
+    let name = path.file_stem().unwrap();
+    let out = folder.join(name);
+    let output = run(path, &out);
+    let limited = expected(path) == 0 && code(&output) == 4;
+    if limited && was_only_limited(&report(&out, &output)) {
+        let name = name.display();
+        forgive(&format!("{name}: repeated, was generator limited"));
+        return run(path, &folder.join(format!("{name}-again")));
+    }
+    output
 }
 
 /// The exit code of the verdict that the file expects.
@@ -103,10 +126,10 @@ fn every_scenario_keeps_its_word_at_small_scale() {
                     let Some(path) = left.lock().unwrap().pop() else {
                         return;
                     };
-                    let out = folder.path().join(path.file_stem().unwrap());
-                    let (code, told) = run(&path, &out);
-                    if code != Some(expected(&path)) {
-                        let told = format!("{}: {code:?}\n{told}", path.display());
+                    let output = run_to_its_verdict(&path, folder.path());
+                    if code(&output) != expected(&path) {
+                        let (shown, code) = (path.display(), code(&output));
+                        let told = format!("{shown}: {code}\n{}", text(&output));
                         wrong.lock().unwrap().push(told);
                     }
                 }
@@ -206,29 +229,25 @@ fn clients_that_recover_late_compose_with_every_other_kind() {
 }
 
 /// Runs it to a pass; each kind but these hit somebody, and all came back.
-fn survive(text: &str, without: &[ChaosKind]) {
+fn survive(scenario: &str, without: &[ChaosKind]) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pairs.yaml");
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, scenario).unwrap();
     let scenario = scenario::load(&file, &Overrides::default(), &|_| None)
         .unwrap_or_else(|wrong| panic!("{wrong}"));
     let mut left = apart(&scenario);
     left.retain(|pair| !without.iter().any(|kind| pair.contains(kind)));
     assert!(left.is_empty(), "{left:?}");
     let out = folder.path().join("out");
-    let program = std::env::var("HUBSTORM").unwrap_or(env!("CARGO_BIN_EXE_hubstorm").into());
-    let output = Command::new(program)
+    let output = tested()
         .arg("run")
         .arg(&file)
         .args(["--quiet", "--no-color", "--out"])
         .arg(&out)
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    let report = std::fs::read(out.join("report.json")).unwrap();
-    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let (told, report) = (text(&output), report(&out, &output));
+    assert_passed(&output, &report);
     let hits = |kind: &ChaosKind| report["chaos"][kind.name()].as_u64().unwrap();
     for kind in ChaosKind::ALL.iter().filter(|kind| !without.contains(kind)) {
         assert!(

@@ -1,10 +1,13 @@
 //! Server messages and replies to events, end to end: the real program against the embedded
 //! hub, and against a hub of its own with an access key.
 
-use std::fs;
-use std::process::{Command, Output};
+#[allow(
+    dead_code,
+    reason = "each of the test programs that run it uses a part of it"
+)]
+mod program;
 
-use serde_json::Value;
+use program::{Bench, code, count, pool, start_hub, text};
 
 /// Every address that a server can send to, beside events with replies, under drops.
 const SCENARIO: &str = "
@@ -31,52 +34,23 @@ thresholds:
   - ack.count{pool=sky} >= 19
 ";
 
-fn run(scenario: &str, args: &[&str]) -> (Output, Value) {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("s.yaml"), scenario).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_hubstorm"))
-        .current_dir(dir.path())
-        .env_remove("WEBPUBSUB_CONNECTION_STRING")
-        .args(["run", "s.yaml", "--out", "out", "--quiet"])
-        .args(args)
-        .output()
-        .unwrap();
-    let report = fs::read(dir.path().join("out/report.json")).unwrap_or_else(|error| {
-        panic!("{error}: {}", String::from_utf8_lossy(&output.stderr));
-    });
-    (output, serde_json::from_slice(&report).unwrap())
-}
-
-fn n(report: &Value, path: &str) -> u64 {
-    let at = |value: &Value, key: &str| value[key].clone();
-    let found = path.split('.').fold(report.clone(), |v, key| at(&v, key));
-    found.as_u64().unwrap_or_else(|| panic!("no {path}"))
-}
-
 #[test]
 fn everything_that_servers_send_and_that_events_answer_is_owed_and_verified_under_drops() {
-    let (output, report) = run(SCENARIO, &[]);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(n(&report, "delivery.expected") > 1500, "{text}");
-    assert_eq!(n(&report, "delivery.unverified"), 0);
-    assert_eq!(report["verdict"], "pass", "{text}");
+    let (text, report) = Bench::new(SCENARIO).pass(&[]);
+    assert!(count(&report, "/delivery/expected") > 1500, "{text}");
+    assert_eq!(count(&report, "/delivery/unverified"), 0);
     // 4 s of 5, 40, 40 and 40 a second, and 8 callers with 5 each.
-    assert!(n(&report, "publish.attempted") >= 640, "{text}");
-    assert_eq!(n(&report, "hub_truth.service_refused"), 0);
-    assert!(n(&report, "hub_truth.service_sends") >= 480);
+    assert!(count(&report, "/publish/attempted") >= 640, "{text}");
+    assert_eq!(count(&report, "/hub_truth/service_refused"), 0);
+    assert!(count(&report, "/hub_truth/service_sends") >= 480);
     // The other side counted the same.
     assert!(!text.contains("NO: "), "{text}");
     // Servers are no clients.
-    assert_eq!(n(&report, "clients.planned"), 33);
-    for pool in ["sky", "rooms", "post", "wire"] {
-        let of = |key: &str| {
-            let pools = report["pools"].as_array().cloned().unwrap_or_default();
-            let one = pools.iter().find(|one| one["name"] == pool).cloned();
-            n(&one.unwrap_or_default(), key)
-        };
-        assert_eq!(of("publish.attempted"), of("publish.acked"), "{pool}");
-        assert_eq!(of("clients.connects"), 0, "{pool}");
+    assert_eq!(count(&report, "/clients/planned"), 33);
+    for name in ["sky", "rooms", "post", "wire"] {
+        let of = |key: &str| count(pool(&report, name), key);
+        assert_eq!(of("/publish/attempted"), of("/publish/acked"), "{name}");
+        assert_eq!(of("/clients/connects"), 0, "{name}");
     }
 }
 
@@ -126,9 +100,10 @@ fn lie(pool: &str, fault: &str, violation: &str) {
     let mut args = only(pool);
     args.extend(["--hub-fault".to_owned(), fault.to_owned()]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let (output, report) = run(QUIET, &args);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{pool}, {fault}: {text}");
+    let bench = Bench::new(QUIET);
+    let output = bench.run(&args);
+    assert_eq!(code(&output), 1, "{pool}, {fault}: {}", text(&output));
+    let report = bench.report(&output);
     let incidents = report["hub_truth"]["incidents"].as_array().map(Vec::len);
     assert_eq!(incidents, Some(1), "{pool}, {fault}");
     let found = &report["violations"];
@@ -139,52 +114,23 @@ fn lie(pool: &str, fault: &str, violation: &str) {
 fn a_service_that_refuses_is_reported_and_nothing_is_counted_as_delivered() {
     // The hub of this target wants another key than the one that signs: every request is
     // refused with 401, and so is every client, so that the run cannot pass.
-    let hub = Command::new(env!("CARGO_BIN_EXE_hubstorm"))
-        .args(["hub", "--listen", "127.0.0.1:0", "--access-key"])
-        .arg("0123456789abcdef0123456789abcdef")
-        .stdout(std::process::Stdio::piped())
-        .spawn();
-    let mut hub = Hub(hub.unwrap());
-    let address = hub.address();
-    for (key, code) in [("0123456789abcdef0123456789abcdef", 0), ("wrong", 3)] {
+    let dir = tempfile::tempdir().unwrap();
+    let right = "0123456789abcdef0123456789abcdef";
+    let (_hub, address) = start_hub(dir.path(), &["--access-key", right]);
+    for (key, is_right) in [(right, true), ("wrong", false)] {
         let scenario = format!(
             "seed: 1\nduration: 1s\ndrain: 2s\ntarget: {{endpoint: '{address}', hub: chat, access_key: {key}}}\npools:\n  people: {{clients: 4}}\n  sky: {{servers: 1, publish: {{rate: 20/s, to: everybody}}}}\n"
         );
-        let (output, report) = run(&scenario, &[]);
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.code(), Some(code), "{text}");
-        if code == 0 {
-            assert_eq!(n(&report, "delivery.expected"), 80, "{text}");
-        }
+        let bench = Bench::new(&scenario);
+        let text = if is_right {
+            let (text, report) = bench.pass(&[]);
+            assert_eq!(count(&report, "/delivery/expected"), 80, "{text}");
+            text
+        } else {
+            let output = bench.run(&[]);
+            assert_eq!(code(&output), 3, "{}", text(&output));
+            text(&output)
+        };
         assert!(!text.contains(key), "a key is shown");
-    }
-}
-
-/// A hub of its own, ended with the test.
-struct Hub(std::process::Child);
-
-impl Hub {
-    /// Its URL, from the line it prints.
-    fn address(&mut self) -> String {
-        use std::io::{BufRead as _, BufReader};
-        let mut lines = BufReader::new(self.0.stdout.as_mut().unwrap()).lines();
-        lines
-            .find_map(|line| {
-                let line = line.unwrap();
-                let at = line.find("http://")?;
-                let url: String = line[at..]
-                    .chars()
-                    .take_while(|c| !c.is_whitespace())
-                    .collect();
-                Some(url.trim_end_matches('/').to_owned())
-            })
-            .unwrap()
-    }
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
