@@ -125,7 +125,7 @@ fn run(cruelty: Cruelty, publish: &str) -> (Value, u64) {
     let hub = Hub::start(config).unwrap();
     let (address, flooded) = relay(hub.addr(), cruelty);
     let bench = Bench::new(&format!(
-        "hubstorm: 1\nseed: 3\nduration: 5s\ndrain: 3s\ntarget: {{endpoint: 'http://{address}', hub: chat}}\npools:\n  \
+        "hubstorm: 1\nseed: 3\nduration: 5s\ndrain: 10s\ntarget: {{endpoint: 'http://{address}', hub: chat}}\npools:\n  \
          others: {{clients: 20, groups: {{names: [g, h], join: all}}, publish: {{rate: 10/s}}}}\n  \
          victim: {{clients: 1, protocol: json, groups: {{names: [v], join: all}}, {publish}\
          client: {{idle_timeout: never, retry: {{ack_timeout: never}}}}}}\n"

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// Runs a scenario against the embedded hub; its report.
 fn run(pools: &str, seed: u32) -> Value {
     let bench = Bench::new(&format!(
-        "hubstorm: 1\nseed: {seed}\nduration: 4s\ndrain: 5s\npools:\n{pools}chaos:\n  \
+        "hubstorm: 1\nseed: {seed}\nduration: 4s\ndrain: 10s\npools:\n{pools}chaos:\n  \
          - {{kind: reset, start: 500ms, every: 500ms, share: 20%}}\n  - {{kind: hub_restart, at: 2s}}\n"
     ));
     let (_, report) = bench.pass(&[]);
@@ -113,7 +113,7 @@ fn clients_that_may_not_reconnect_stop_and_the_others_go_on() {
     );
     // Nobody waits a minute for those who will not come back.
     let took = report["run"]["duration_s"].as_f64().unwrap();
-    assert!(took < 40.0, "{took} s for 4 s of load and 5 s of drain");
+    assert!(took < 40.0, "{took} s for 4 s of load and 10 s of drain");
 }
 
 #[test]

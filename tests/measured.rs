@@ -16,7 +16,7 @@ hubstorm: 1
 name: measured
 seed: 7
 duration: 2s
-drain: 5s
+drain: 10s
 pools:
   talkers:
     clients: 6

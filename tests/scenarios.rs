@@ -191,7 +191,7 @@ const ALL_AT_ONCE: &str = "
 name: pairs
 seed: 3
 duration: 8s
-drain: 8s
+drain: 15s
 pools:
   all: {clients: 12, groups: {count: 3}, publish: {rate: 5/s, payload: {type: json, size: 200B}}}
 chaos:

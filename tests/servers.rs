@@ -15,7 +15,7 @@ hubstorm: 1
 name: servers
 seed: 5
 duration: 4s
-drain: 5s
+drain: 10s
 pools:
   people: {clients: 20, connections_per_user: 2, groups: {count: 4}}
   plain: {clients: 5, protocol: json, groups: {count: 4}}
@@ -59,8 +59,8 @@ const QUIET: &str = "
 hubstorm: 1
 name: quiet
 seed: 5
-duration: 2s
-drain: 3s
+duration: 4s
+drain: 10s
 pools:
   people: {clients: 6, groups: {count: 2}}
   callers: {clients: 2, publish: {rate: 10/s, to: {event: ping, reply: echo}}}
@@ -80,13 +80,15 @@ fn only(pool: &str) -> Vec<String> {
 
 #[test]
 fn what_a_lying_hub_does_to_server_messages_and_to_answers_is_found() {
+    // The hub's clock runs ahead of the load's, on a slow machine by a second: each address
+    // must have been heard of by then, since what is lost first may be lost at its join.
     let lies = [
-        ("sky", "drop,at=1s,count=1", "lost"),
-        ("post", "drop,at=1s,count=1", "lost"),
-        ("wire", "omit,at=1s,count=1", "lost"),
-        ("callers", "drop,at=1s,count=1", "lost"),
-        ("sky", "duplicate_new_id,at=1s,count=1", "duplicated"),
-        ("callers", "corrupt,at=1s,count=1", "corrupted"),
+        ("sky", "drop,at=2500ms,count=1", "lost"),
+        ("post", "drop,at=2500ms,count=1", "lost"),
+        ("wire", "omit,at=2500ms,count=1", "lost"),
+        ("callers", "drop,at=2500ms,count=1", "lost"),
+        ("sky", "duplicate_new_id,at=2500ms,count=1", "duplicated"),
+        ("callers", "corrupt,at=2500ms,count=1", "corrupted"),
     ];
     // Side by side: they mostly wait.
     std::thread::scope(|scope| {
@@ -119,7 +121,7 @@ fn a_service_that_refuses_is_reported_and_nothing_is_counted_as_delivered() {
     let (_hub, address) = start_hub(dir.path(), &["--access-key", right]);
     for (key, is_right) in [(right, true), ("wrong", false)] {
         let scenario = format!(
-            "seed: 1\nduration: 1s\ndrain: 2s\ntarget: {{endpoint: '{address}', hub: chat, access_key: {key}}}\npools:\n  people: {{clients: 4}}\n  sky: {{servers: 1, publish: {{rate: 20/s, to: everybody}}}}\n"
+            "seed: 1\nduration: 1s\ndrain: 10s\ntarget: {{endpoint: '{address}', hub: chat, access_key: {key}}}\npools:\n  people: {{clients: 4}}\n  sky: {{servers: 1, publish: {{rate: 20/s, to: everybody}}}}\n"
         );
         let bench = Bench::new(&scenario);
         let text = if is_right {
