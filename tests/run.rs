@@ -60,18 +60,32 @@ fn an_honest_hub_is_not_accused_however_often_connections_break() {
     assert_eq!(count(&report, "/delivery/verified"), expected);
     assert_eq!(count(&report, "/delivery/delivered"), expected);
     assert_eq!(report["verifier"]["self_check"], "ok");
-    // The hub keeps books of its own, and they agree.
-    assert_eq!(
-        count(&report, "/hub_truth/publishes_executed"),
-        count(&report, "/publish/acked")
-    );
-    assert_eq!(
-        count(&report, "/hub_truth/recoveries_accepted"),
-        count(&report, "/clients/recoveries")
+    // The hub keeps books of its own, and they agree. It may have granted a recovery whose
+    // socket died before the client heard of it: clients flap.
+    executed_what_was_acked(&report["hub_truth"], &report);
+    let granted = count(&report, "/hub_truth/recoveries_accepted");
+    let heard = count(&report, "/clients/recoveries");
+    let dialled = count(&report, "/clients/recovery_dials");
+    assert!(
+        (heard..=dialled).contains(&granted),
+        "{granted} of {heard} to {dialled}"
     );
     for name in ["scenario.yaml", "events.jsonl"] {
         assert!(bench.path("out").join(name).exists(), "{name}");
     }
+}
+
+/// A publish without an outcome may have been executed; no other but those that were acked.
+fn executed_what_was_acked(truth: &Value, report: &Value) {
+    let executed = count(truth, "/publishes_executed");
+    let (acked, unknown) = (
+        count(report, "/publish/acked"),
+        count(report, "/publish/unknown"),
+    );
+    assert!(
+        (acked..=acked + unknown).contains(&executed),
+        "{executed} executed, {acked} acked, {unknown} unknown"
+    );
 }
 
 #[test]
@@ -242,10 +256,7 @@ fn a_hub_of_its_own_is_verified_and_gives_account() {
     assert!(hub.0.wait().unwrap().success());
     let truth: Value =
         serde_json::from_slice(&fs::read(bench.path("truth.json")).unwrap()).unwrap();
-    assert_eq!(
-        count(&truth, "/publishes_executed"),
-        count(&report, "/publish/acked")
-    );
+    executed_what_was_acked(&truth, &report);
     // The key is nowhere: not in what was printed or logged, not in any file.
     assert!(!text(&output).contains("c4n4ry"));
     for entry in fs::read_dir(bench.path("out")).unwrap() {
@@ -320,8 +331,9 @@ fn a_run_over_the_memory_budget_says_what_it_does_not_verify_and_ends_with_4() {
     let report = bench.report(&output);
     assert_eq!(report["verdict"], "inconclusive");
     let reasons = report["reasons"].to_string();
+    // How far it had to go depends on what was held when it looked, once a second.
     assert!(
-        reasons.contains("memory budget") && reasons.contains("nothing new was tracked"),
+        reasons.contains("memory budget of 1048576 bytes was passed"),
         "{reasons}"
     );
     let unverified = count(&report, "/delivery/unverified");
