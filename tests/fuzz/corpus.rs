@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use hubstorm::wire::{Subprotocol, codec, json};
 
+use super::memory::turn;
+
 /// Which way a frame goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Way {
@@ -67,6 +69,7 @@ fn as_protobuf(way: Way, text: &str) -> Option<Vec<u8>> {
 
 #[test]
 fn protobuf_frames_are_those_of_the_json_files() {
+    let _turn = turn();
     let update = std::env::var_os("UPDATE_CORPUS").is_some();
     for way in Way::ALL {
         let kept = load(way.folder(Subprotocol::Protobuf));

@@ -1,4 +1,4 @@
-//! Memory, counted for the whole process: tests of this program take turns.
+//! Memory, counted for the whole process: tests of this program take turns, all of them.
 
 use std::alloc::System;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,11 +43,14 @@ impl Held {
 
 #[test]
 fn the_counter_counts() {
+    const KEPT: usize = 4 << 20;
     let turn = turn();
     let held = turn.held();
-    let (asked, kept) = turn.asked(|| std::hint::black_box(vec![1_u8; 1 << 20]));
-    assert!(asked >= 1 << 20);
-    assert!(held.bytes() >= 1 << 20);
+    let (asked, kept) = turn.asked(|| std::hint::black_box(vec![1_u8; KEPT]));
+    assert!(asked >= KEPT);
+    // The end of another test, after its turn, and what runs the tests are counted as well:
+    // far less than a MiB.
+    assert!(held.bytes() > 3 << 20);
     drop(kept);
     assert!(held.bytes() < 1 << 20);
 }
