@@ -202,11 +202,13 @@ async fn an_invocation_without_an_answer_ends_by_its_timeout_a_cut_or_its_caller
         matches!(event, Event::Recovered { .. }).then_some(())
     })
     .await;
-    // These wait at the hub, behind the one that is never answered.
-    let late = client.invoke("e", "x").timeout(Duration::from_millis(50));
+    // These wait at the hub, behind the one that is never answered; long enough to get there,
+    // since one that was never sent has nothing to cancel.
+    let patience = Duration::from_millis(500);
+    let late = client.invoke("e", "x").timeout(patience);
     assert_eq!(late.await, Err(InvokeError::Timeout));
     let off = client.invoke("e", "x").into_future();
-    let off = tokio::time::timeout(Duration::from_millis(50), off).await;
+    let off = tokio::time::timeout(patience, off).await;
     assert!(off.is_err());
     // The session is none the worse for it, and the hub was told.
     client.join("g").await.unwrap();

@@ -104,7 +104,8 @@ async fn a_refusal_tells_its_status_and_what_the_hub_said() {
 #[actix_rt::test]
 async fn a_refusal_whose_body_never_comes_is_still_a_refusal() {
     let answer = "HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\n";
-    match answered(answer, Duration::from_millis(200)).await {
+    // Waited out in full: the head must be there by then.
+    match answered(answer, Duration::from_secs(1)).await {
         DialError::Refused {
             status: 503,
             body: None,
@@ -269,7 +270,8 @@ async fn a_dial_that_hangs_is_a_connection_whose_handshake_the_hub_waits_for_in_
     let server = Server::start().await;
     let url: SecretString = server.url().into();
     let hung = DialRequest {
-        timeout: Duration::from_millis(50),
+        // Waited out in full: the first bytes must be there by then.
+        timeout: Duration::from_secs(1),
         ..request(&url)
     };
     let hub = async {
