@@ -12,8 +12,9 @@ mod program;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
+use std::time::Duration;
 
-use program::{Bench, Running, assert_passed, code, count, start_hub, text};
+use program::{Bench, Running, assert_passed, code, count, start_hub, start_hub_at, text};
 use serde_json::Value;
 
 /// 40 clients in 4 groups for 4 s, with drops all the time.
@@ -268,6 +269,51 @@ fn a_hub_of_its_own_is_verified_and_gives_account() {
             .unwrap();
         assert!(!content.contains("c4n4ry"), "{}", path.display());
         assert!(!content.contains("access_token="), "{}", path.display());
+    }
+}
+
+/// A hub that is killed leaves books that look well: what nobody acked any more nobody owes.
+/// One is never started again, the other comes back with room for half of the clients.
+#[test]
+fn a_hub_that_dies_in_mid_run_is_no_pass() {
+    let scenario = CALM.replace("duration: 3s", "duration: 4s\ndrain: 1s");
+    let start = |again: Option<&'static str>| {
+        let bench = Bench::new(&scenario);
+        let (hub, url) = start_hub(&bench.path(""), &[]);
+        let mut command = bench.command(&["run", "scenario.yaml", "--out", "out", "--quiet"]);
+        command.args(["--target", &url, "--hub", "chat"]);
+        let run = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+        (bench, hub, url, run, again)
+    };
+    // Both at once: most of the time goes into waiting for clients.
+    let mut started = [start(None), start(Some("6"))];
+    for (bench, hub, url, run, again) in &mut started {
+        let loads = || {
+            let events = fs::read_to_string(bench.path("out/events.jsonl"));
+            events.is_ok_and(|events| events.contains("\"load\""))
+        };
+        while !loads() {
+            assert!(run.0.try_wait().unwrap().is_none(), "over before its load");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        hub.signal("-KILL");
+        hub.0.wait().unwrap();
+        if let Some(room) = again {
+            let listen = url.trim_start_matches("http://");
+            *hub = start_hub_at(&bench.path(""), listen, &["--max-connections", room]).0;
+        }
+    }
+    for (bench, _hub, _, run, again) in &mut started {
+        let mut text = String::new();
+        let mut stdout = run.0.stdout.take().unwrap();
+        stdout.read_to_string(&mut text).unwrap();
+        assert_eq!(run.0.wait().unwrap().code(), Some(4), "{text}");
+        assert!(text.starts_with("INCONCLUSIVE"), "{text}");
+        let away = if again.is_some() { 6 } else { 12 };
+        let reason = format!("{away} of 12 clients were away at the end and did not come back");
+        assert!(text.contains(&reason), "{text}");
+        let report = program::report_in(&bench.path("out"), &text);
+        assert_eq!(count(&report, "/clients/away_at_end"), away);
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Coordinator {
     /// Since when every publish has its outcome and the last facts go round.
     pub(super) telling: Option<Time>,
     pub(super) connected_peak: u64,
+    /// Clients that were away when the waiting ended.
+    pub(super) away_at_end: u64,
     pub(super) load_start: Option<Time>,
     pub(super) load_end: Option<Time>,
     /// Injections already told to the watcher.
@@ -102,6 +104,7 @@ impl Coordinator {
             mirror: None,
             telling: None,
             connected_peak: 0,
+            away_at_end: 0,
             load_start: None,
             load_end: None,
             told: 0,
@@ -240,6 +243,7 @@ impl Coordinator {
                 self.load_end = self.load_end.or_else(|| Some(self.clock.now()))
             }
             Phase::Settling | Phase::Unreachable => {
+                self.away_at_end = self.standing().away();
                 self.tick(ctx);
                 self.close(ctx);
             }

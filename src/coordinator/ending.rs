@@ -162,6 +162,7 @@ impl Coordinator {
             snapshot: self.snapshot(),
             verification,
             connected_peak: self.connected_peak,
+            away_at_end: self.away_at_end,
             load,
             truth,
             interrupted: self.interrupts > 0,

@@ -76,6 +76,8 @@ pub struct Finished {
     pub verification: Verification,
     /// The most clients connected at one time, as far as reports tell.
     pub connected_peak: u64,
+    /// Clients that had been connected, had not stopped, and were away when the waiting ended.
+    pub away_at_end: u64,
     /// How long the load lasted.
     pub load: Duration,
     /// The hub's own account, for the embedded hub.
@@ -103,6 +105,7 @@ impl Finished {
             snapshot: Snapshot::default(),
             verification: verify::conclude(plan, Vec::new()),
             connected_peak: 0,
+            away_at_end: 0,
             load: Duration::ZERO,
             truth: None,
             interrupted: false,

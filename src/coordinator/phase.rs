@@ -84,6 +84,14 @@ pub struct Standing {
     pub missing: u64,
 }
 
+impl Standing {
+    /// Clients that had a connection, have none, and are expected back.
+    pub fn away(&self) -> u64 {
+        let there = self.connected + self.departed;
+        self.ever_connected.saturating_sub(there)
+    }
+}
+
 /// What of the plan decides about phases.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timetable {
@@ -134,8 +142,7 @@ fn drain(
     times: &Timetable,
     now: Time,
 ) -> Option<Phase> {
-    let there = standing.connected + standing.departed;
-    let back = there == standing.ever_connected && standing.outstanding == 0;
+    let back = standing.away() == 0 && standing.outstanding == 0;
     let healed_now = (back && now >= quiet).then(|| healed.unwrap_or(now));
     let paid_now = (healed_now.is_some() && standing.missing == 0).then(|| paid.unwrap_or(now));
     let over = paid_now.is_some_and(|paid| now >= paid + LINGER)

@@ -29,6 +29,8 @@ pub struct RunFacts<'a> {
     pub snapshot: &'a Snapshot,
     /// The most clients connected at once.
     pub connected_peak: u64,
+    /// Clients that were away at the end, though expected back.
+    pub away_at_end: u64,
     /// What verification ended with.
     pub verification: &'a Verification,
     /// What the embedded hub says it did.
@@ -72,6 +74,7 @@ impl Results {
                 planned: scenario.connections().into(),
                 visitors: visitors(scenario),
                 connected_peak: facts.connected_peak,
+                away_at_end: facts.away_at_end,
                 counts: total.clients,
             },
             publish: Publishes {

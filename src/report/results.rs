@@ -233,6 +233,10 @@ pub struct Clients {
     pub visitors: u64,
     /// The most connected at once.
     pub connected_peak: u64,
+    /// Clients that were away at the end and had not stopped by plan or policy (beside the
+    /// contract).
+    #[serde(default)]
+    pub away_at_end: u64,
     /// The counters.
     #[serde(flatten)]
     pub counts: ClientCounts,

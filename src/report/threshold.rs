@@ -68,7 +68,7 @@ pub fn metric_names() -> Vec<String> {
         names.extend(LATENCY_STATS.map(|(stat, _)| format!("{}.{stat}", kind.name())));
     }
     names.extend(LEDGER.map(|field| format!("delivery.{field}")));
-    names.extend(["clients.planned", "clients.connected_peak"].map(String::from));
+    names.extend(["planned", "connected_peak", "away_at_end"].map(|n| format!("clients.{n}")));
     names.extend(fields("clients", &ClientCounts::default()));
     names.extend(fields("publish", &PublishCounts::default()));
     names.push("publish.outstanding".into());

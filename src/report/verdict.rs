@@ -55,7 +55,11 @@ pub fn decide(results: &Results, circumstances: &Circumstances<'_>) -> Decision 
     let failures = circumstances.failures.to_vec();
     let violations = violations(results, self_check_ok);
     let missed = missed_thresholds(results);
-    let doubts = doubts(results, circumstances.inconclusive, self_check_ok);
+    let mut doubts = doubts(results, circumstances.inconclusive, self_check_ok);
+    if !circumstances.interrupted && failures.is_empty() {
+        // Else nobody gave them the time to come back.
+        doubts.extend(away(results));
+    }
     let mut reasons = Vec::new();
 
     let unreachable = match circumstances.unreachable {
@@ -139,6 +143,29 @@ fn missed_thresholds(results: &Results) -> Vec<String> {
             None => format!("threshold missed: {} (no data)", threshold.expr),
         })
         .collect()
+}
+
+/// Clients that did not come back: what they would have been owed from then on, nobody sent
+/// or nobody counted, so that the books of a hub that died look well.
+fn away(results: &Results) -> Option<String> {
+    let away = results.clients.away_at_end;
+    let publish = &results.publish.counts;
+    let failed = match publish.failed {
+        0 => String::new(),
+        failed => format!(
+            "; {} of {} publishes failed",
+            count(failed),
+            count(publish.attempted)
+        ),
+    };
+    (away > 0).then(|| {
+        format!(
+            "{} of {} clients {} away at the end and did not come back{failed}",
+            count(away),
+            count(results.clients.planned),
+            if away == 1 { "was" } else { "were" }
+        )
+    })
 }
 
 /// Everything that keeps the numbers from being a proof.

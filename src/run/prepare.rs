@@ -200,6 +200,7 @@ pub(crate) fn run_with(
         scenario: &scenario,
         snapshot: &finished.snapshot,
         connected_peak: finished.connected_peak,
+        away_at_end: finished.away_at_end,
         verification: &verification,
         hub_truth: finished
             .truth

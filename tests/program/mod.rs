@@ -76,8 +76,13 @@ pub(crate) fn text(output: &Output) -> String {
 
 /// The report in the folder of a run that ended with `output`.
 pub(crate) fn report(folder: &Path, output: &Output) -> Value {
-    let report = fs::read(folder.join("report.json"))
-        .unwrap_or_else(|error| panic!("{error}: {}", text(output)));
+    report_in(folder, &text(output))
+}
+
+/// The report in the folder of a run that printed this.
+pub(crate) fn report_in(folder: &Path, printed: &str) -> Value {
+    let report =
+        fs::read(folder.join("report.json")).unwrap_or_else(|error| panic!("{error}: {printed}"));
     serde_json::from_slice(&report).unwrap()
 }
 
@@ -150,10 +155,15 @@ impl Drop for Running {
 
 /// A hub of its own in a folder, and its URL.
 pub(crate) fn start_hub(dir: &Path, args: &[&str]) -> (Running, String) {
+    start_hub_at(dir, "127.0.0.1:0", args)
+}
+
+/// The same at a given address.
+pub(crate) fn start_hub_at(dir: &Path, listen: &str, args: &[&str]) -> (Running, String) {
     let mut command = hubstorm();
     command
         .current_dir(dir)
-        .args(["hub", "--listen", "127.0.0.1:0"])
+        .args(["hub", "--listen", listen])
         .args(args)
         .stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();

@@ -257,6 +257,7 @@ pub(in crate::report) fn facts<'a>(
         scenario,
         snapshot,
         connected_peak: 200,
+        away_at_end: 0,
         verification,
         hub_truth: Some(truth()),
         timeline: Vec::new(),

@@ -262,6 +262,12 @@ fn clients(results: &Results) -> Vec<String> {
             count(clients.rejoin_failures)
         ),
     ];
+    if results.clients.away_at_end > 0 {
+        lines.push(format!(
+            "{} were away at the end",
+            count(results.clients.away_at_end)
+        ));
+    }
     if clients.bad_frames > 0 {
         lines.push(format!(
             "{} frames could not be read",

@@ -71,6 +71,14 @@ fn a_run_that_reached_nothing_still_has_a_summary() {
 }
 
 #[test]
+fn clients_that_stayed_away_are_seen() {
+    let mut results = results();
+    assert!(!shown(&results).contains("away"));
+    results.clients.away_at_end = 17;
+    assert!(shown(&results).contains("17 were away at the end"));
+}
+
+#[test]
 fn the_banner_says_what_is_about_to_happen() {
     let facts = Banner {
         target: "embedded hub",

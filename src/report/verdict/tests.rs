@@ -1,4 +1,5 @@
 use super::*;
+use crate::report::RunFacts;
 use crate::report::results::tests::{facts, results, scenario, snapshot, verification};
 use crate::scenario::Scenario;
 use crate::scenario::model::{Comparison, Unit as BoundUnit};
@@ -104,6 +105,46 @@ fn no_evidence_is_never_a_pass() {
     let publishes = with(|_, s, _| s.pools[0].publish.acked -= 1);
     assert_eq!(decided(&publishes), inconclusive);
     assert_eq!(publishes.reasons, ["the publish ledger does not balance"]);
+}
+
+/// The books of a hub that died look well: nothing more was acked, so nothing more is owed.
+#[test]
+fn clients_that_did_not_come_back_keep_a_run_from_passing() {
+    let (scenario, snapshot, verification) = (scenario(), snapshot(), verification());
+    let dead = |change: fn(&mut RunFacts<'_>)| {
+        let mut snapshot = snapshot.clone();
+        let publish = &mut snapshot.pools[0].publish;
+        publish.attempted += 429;
+        publish.failed += 429;
+        let mut verification = verification.clone();
+        verification.groups[0].publish.attempted += 429;
+        verification.groups[0].publish.failed += 429;
+        let mut facts = facts(&scenario, &snapshot, &verification);
+        facts.away_at_end = 200;
+        change(&mut facts);
+        Results::build(facts)
+    };
+    let results = dead(|_| {});
+    assert_eq!(
+        decided(&results),
+        (EXIT_INCONCLUSIVE, Verdict::Inconclusive)
+    );
+    assert_eq!(
+        results.reasons,
+        [
+            "200 of 200 clients were away at the end and did not come back; \
+             429 of 2,429 publishes failed"
+        ]
+    );
+    assert_eq!(results.clients.away_at_end, 200);
+    // Who is interrupted, or breaks, waits for nobody.
+    let interrupted = dead(|facts| facts.interrupted = true);
+    assert_eq!(interrupted.reasons.len(), 1, "{:?}", interrupted.reasons);
+    let broken = dead(|facts| facts.failures.push("client 17 panicked".into()));
+    assert_eq!(broken.reasons, ["client 17 panicked"]);
+    let one = dead(|facts| facts.away_at_end = 1);
+    assert!(one.reasons[0].starts_with("1 of 200 clients was away at the end"));
+    assert_eq!(decided(&dead(|facts| facts.away_at_end = 0)).0, EXIT_PASS);
 }
 
 #[test]

@@ -28,9 +28,10 @@ pub(super) const LATENCIES: [&str; 6] = [
 pub(super) const STATISTICS: [&str; 9] = [
     "min", "mean", "p50", "p75", "p90", "p95", "p99", "p999", "max",
 ];
-const CLIENTS: [&str; 17] = [
+const CLIENTS: [&str; 18] = [
     "planned",
     "connected_peak",
+    "away_at_end",
     "connect_dials",
     "connects",
     "connect_failures",
@@ -163,4 +164,4 @@ fn is_ledger(key: &str) -> bool {
 const ARRIVED: [&str; 3] = ["received", "replays", "bytes"];
 
 /// Counts of clients and publishes that are not counters.
-const WHOLE: [&str; 3] = ["planned", "connected_peak", "outstanding"];
+const WHOLE: [&str; 4] = ["planned", "connected_peak", "away_at_end", "outstanding"];
