@@ -2,31 +2,20 @@
 //! its own connections, is never the hub's fault; a hub that does not answer is found out
 //! whatever its clients wait for.
 
-use std::fs;
+#[allow(
+    dead_code,
+    reason = "each of the test programs that run it uses a part of it"
+)]
+mod program;
 
+use program::{Bench, count};
 use serde_json::Value;
 
 /// Runs a scenario against an embedded hub with a fault; its report.
 fn run(scenario: &str, fault: &str) -> Value {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("scenario.yaml");
-    fs::write(&path, scenario).unwrap();
-    let out = folder.path().join("out");
-    let output = assert_cmd::Command::cargo_bin("hubstorm")
-        .unwrap()
-        .args(["run", "--quiet", "--hub-fault", fault, "--out"])
-        .arg(&out)
-        .arg(&path)
-        .output()
-        .unwrap();
-    let report = fs::read(out.join("report.json"))
-        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-    serde_json::from_slice(&report).unwrap()
-}
-
-fn count(report: &Value, path: &str) -> u64 {
-    let found = report.pointer(path).and_then(Value::as_u64);
-    found.unwrap_or_else(|| panic!("no count at {path}: {report}"))
+    let bench = Bench::new(scenario);
+    let output = bench.run(&["--quiet", "--hub-fault", fault]);
+    bench.report(&output)
 }
 
 /// Members with several ways of waiting for answers: hardly, and for ever.
