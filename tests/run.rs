@@ -10,7 +10,8 @@
 mod program;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -270,6 +271,50 @@ fn a_hub_of_its_own_is_verified_and_gives_account() {
         assert!(!content.contains("c4n4ry"), "{}", path.display());
         assert!(!content.contains("access_token="), "{}", path.display());
     }
+}
+
+/// What is lost is called so when the run is over. Until then it is overdue, and that shows.
+#[test]
+fn a_loss_shows_while_the_run_lasts() {
+    let bench = Bench::new(&CALM.replace("pools:", "drain: 8s\npools:"));
+    let args = ["run", "scenario.yaml", "--out", "out"];
+    let mut command = bench.command(&args);
+    command
+        .args([
+            "--hub-fault",
+            "drop,at=1s,count=1",
+            "--metrics",
+            "127.0.0.1:0",
+        ])
+        .env("CI", "true")
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null());
+    let mut running = Running(command.spawn().unwrap());
+    let stderr = BufReader::new(running.0.stderr.take().unwrap());
+    let mut lines = stderr.lines().map_while(Result::ok);
+    let addr = (lines.by_ref())
+        .find_map(|line| Some(line.split_once("http://")?.1.split_once('/')?.0.to_owned()))
+        .unwrap();
+    assert!(lines.any(|line| line.ends_with(" overdue=1 violations=0")));
+    let mut page = String::new();
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.contains("\nhubstorm_overdue_deliveries 1\n"), "{page}");
+    // Nobody knows yet how much is owed.
+    assert!(!page.contains("hubstorm_delivery_pairs"), "{page}");
+    lines.for_each(drop);
+    assert_eq!(running.0.wait().unwrap().code(), Some(1));
+    let report = program::report_in(&bench.path("out"), "");
+    let timeline = report["timeline"].as_array().unwrap();
+    let last = timeline.last().unwrap();
+    assert_eq!(
+        (count(last, "/overdue"), count(last, "/violations")),
+        (1, 1)
+    );
+    let page = fs::read_to_string(bench.path("out/metrics.prom")).unwrap();
+    assert!(page.contains("\nhubstorm_overdue_deliveries 0\n"), "{page}");
+    assert!(page.contains("hubstorm_delivery_pairs{"), "{page}");
 }
 
 /// A hub that is killed leaves books that look well: what nobody acked any more nobody owes.

@@ -67,14 +67,15 @@ metrics! {
     REPLAYS: COUNTER "hubstorm_replays_total" ["pool"] "Replayed data messages dropped by their sequence id.";
     BAD_FRAMES: COUNTER "hubstorm_bad_frames_total" ["pool"] "Frames from the hub that could not be read.";
     UNKNOWN: COUNTER "hubstorm_unknown_total" ["kind"] "Sightings that can be proved neither way, by kind.";
-    DELIVERY_PAIRS: GAUGE "hubstorm_delivery_pairs" ["pool", "state"] "The delivery ledger so far by the receiver's pool, in (message, receiver) pairs.";
+    DELIVERY_PAIRS: GAUGE "hubstorm_delivery_pairs" ["pool", "state"] "The delivery ledger by the receiver's pool, in (message, receiver) pairs; appears when the run is over.";
+    OVERDUE: GAUGE "hubstorm_overdue_deliveries" [] "Owed deliveries that have not come more than a second after they were due; lost if they never do, which is judged when the run is over.";
     LATE: COUNTER "hubstorm_late_deliveries_total" [] "Deliveries later after their intended time than the limit; measured, not judged.";
     ORDER_COMPARED: COUNTER "hubstorm_order_pairs_compared_total" ["across"] "Pairs of messages whose order was compared, on samples: across the publishers of a group, across the groups of a publisher.";
     ORDER_INVERSIONS: COUNTER "hubstorm_order_inversions_total" ["across"] "Of the pairs compared, those in different orders; nobody promises one.";
     ORDER_NOTES: COUNTER "hubstorm_order_notes_total" ["outcome"] "Deliveries to the witnesses of the samples: noted, or without room.";
-    UNSURE_PUBLISHES: GAUGE "hubstorm_unsure_publishes" ["outcome", "reached"] "Publishes of unknown outcome, or without one asked for, by how many of those they would be owed to they reached; known when the run is over.";
-    GROUP_PUBLISHES: GAUGE "hubstorm_group_publishes" ["group", "outcome"] "Publishes by group and outcome, the first 100 groups and the rest; known when the run is over.";
-    GROUP_PAIRS: GAUGE "hubstorm_group_delivery_pairs" ["group", "state"] "The delivery ledger by group, the first 100 groups and the rest; known when the run is over.";
+    UNSURE_PUBLISHES: GAUGE "hubstorm_unsure_publishes" ["outcome", "reached"] "Publishes of unknown outcome, or without one asked for, by how many of those they would be owed to they reached; appears when the run is over.";
+    GROUP_PUBLISHES: GAUGE "hubstorm_group_publishes" ["group", "outcome"] "Publishes by group and outcome, the first 100 groups and the rest; appears when the run is over.";
+    GROUP_PAIRS: GAUGE "hubstorm_group_delivery_pairs" ["group", "state"] "The delivery ledger by group, the first 100 groups and the rest; appears when the run is over.";
     GENERATOR_SATURATED: GAUGE "hubstorm_generator_saturated" [] "1 while the generator itself is the bottleneck.";
     GENERATOR_CPU_CORES: GAUGE "hubstorm_generator_cpu_cores" [] "Cores used over the last second.";
     GENERATOR_CORES_ALLOWED: GAUGE "hubstorm_generator_allowed_cores" [] "Cores this process may use.";
@@ -100,6 +101,14 @@ metrics! {
     PROCESS_THREADS: GAUGE "process_threads" [] "Threads.";
     PROCESS_START: GAUGE "process_start_time_seconds" [] "Start time since the Unix epoch.";
 }
+
+/// What appears when the run is over: before, it is not known, and no number would be true.
+pub const AT_THE_END: [Metric; 4] = [
+    DELIVERY_PAIRS,
+    UNSURE_PUBLISHES,
+    GROUP_PUBLISHES,
+    GROUP_PAIRS,
+];
 
 #[cfg(test)]
 mod tests {

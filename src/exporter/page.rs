@@ -2,7 +2,8 @@
 //!
 //! The coordinator replaces the numbers in [`ExporterState`] once a second; a scrape only
 //! reads them. Every label combination exists from the start with value 0, or `increase()`
-//! would miss the first event. [`super::names`] is the table of families, [`serve()`](super::serve())
+//! would miss the first event; but gauges that are only known at the end
+//! ([`names::AT_THE_END`]) appear then. [`super::names`] is the table of families, [`serve()`](super::serve())
 //! the HTTP server.
 
 use std::collections::HashMap;
@@ -41,7 +42,11 @@ pub struct ExporterState {
     pub pools: Vec<(String, u32)>,
     /// The merged numbers of all arbiters.
     pub snapshot: Snapshot,
-    /// The delivery ledger so far, in the order of [`Snapshot::pools`].
+    /// The run is over: what is only known then ([`names::AT_THE_END`]) is shown.
+    pub over: bool,
+    /// Owed deliveries that should have come by now and have not.
+    pub overdue: u64,
+    /// The delivery ledger, in the order of [`Snapshot::pools`]; at the end.
     pub delivery: Vec<Delivery>,
     /// The books of the first groups by name, then those of all others; at the end.
     pub groups: Vec<(String, GroupBooks)>,
@@ -86,6 +91,8 @@ impl ExporterState {
                 })
                 .collect(),
             snapshot: Snapshot::new(scenario.pools.len()),
+            over: false,
+            overdue: 0,
             delivery: vec![Delivery::default(); scenario.pools.len()],
             groups: scenario
                 .groups
@@ -148,7 +155,9 @@ impl Collector for RunCollector {
         }
         verdict_families(&mut page, &state);
         measured_families(&mut page, &state.measured);
-        group_families(&mut page, &state.groups);
+        if state.over {
+            final_families(&mut page, &state);
+        }
         generator_families(&mut page, &state);
         page.families()
     }
@@ -349,11 +358,19 @@ fn verdict_families(page: &mut Page, state: &ExporterState) {
     tally(page, names::VIOLATIONS, &state.violations);
     tally(page, names::PERMITTED, &state.permitted);
     tally(page, names::UNKNOWN, &state.unknown);
+    page.set(names::OVERDUE, &[], state.overdue);
+}
+
+/// What is only known when the run is over. A 0 until then would stand beside what has
+/// come and say that nothing is owed.
+fn final_families(page: &mut Page, state: &ExporterState) {
     for ((pool, _), ledger) in state.pools.iter().zip(&state.delivery) {
         for (label, n) in pairs(ledger) {
             page.set(names::DELIVERY_PAIRS, &[pool, label], n);
         }
     }
+    group_families(page, &state.groups);
+    unsure_families(page, &state.measured);
 }
 
 /// The ledger by the state of its pairs.
@@ -402,12 +419,13 @@ fn measured_families(page: &mut Page, measured: &Measured) {
         windows: _,
         noted,
         not_noted,
-        unknown_to_all,
-        unknown_to_some,
-        unknown_to_none,
-        unacked_to_all,
-        unacked_to_some,
-        unacked_to_none,
+        // See `unsure_families`.
+        unknown_to_all: _,
+        unknown_to_some: _,
+        unknown_to_none: _,
+        unacked_to_all: _,
+        unacked_to_some: _,
+        unacked_to_none: _,
         unknown_untold: _,
     } = *measured;
     page.set(names::LATE, &[], late);
@@ -421,13 +439,16 @@ fn measured_families(page: &mut Page, measured: &Measured) {
     ] {
         page.set(metric, &[label], n);
     }
+}
+
+fn unsure_families(page: &mut Page, measured: &Measured) {
     for (outcome, reached, n) in [
-        ("unknown", "all", unknown_to_all),
-        ("unknown", "some", unknown_to_some),
-        ("unknown", "none", unknown_to_none),
-        ("unacked", "all", unacked_to_all),
-        ("unacked", "some", unacked_to_some),
-        ("unacked", "none", unacked_to_none),
+        ("unknown", "all", measured.unknown_to_all),
+        ("unknown", "some", measured.unknown_to_some),
+        ("unknown", "none", measured.unknown_to_none),
+        ("unacked", "all", measured.unacked_to_all),
+        ("unacked", "some", measured.unacked_to_some),
+        ("unacked", "none", measured.unacked_to_none),
     ] {
         page.set(names::UNSURE_PUBLISHES, &[outcome, reached], n);
     }

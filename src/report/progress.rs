@@ -61,14 +61,14 @@ pub fn plain_interval_s(t_s: f64) -> f64 {
     }
 }
 
-/// One line of `key=value`s. Rates are over `seconds`; latencies are those of the worst
-/// second, 0 when nothing came.
+/// One line of `key=value`s. Rates are over `seconds`; latencies and overdue deliveries are
+/// those of the worst second, 0 when nothing came.
 pub fn plain_line(point: &TimelinePoint, seconds: f64, now: &Now<'_>) -> String {
     let per_s = |n: u64| (n as f64 / seconds.max(1e-3)).round();
     let ms = |us: Option<u64>| us.unwrap_or(0) as f64 / 1e3;
     format!(
         "t={:.0}s phase={} clients={} away={} published/s={} delivered/s={} p50_ms={:.1} \
-         p99_ms={:.1} faults={} violations={}",
+         p99_ms={:.1} faults={} overdue={} violations={}",
         point.t_s,
         now.phase,
         point.connected,
@@ -78,6 +78,7 @@ pub fn plain_line(point: &TimelinePoint, seconds: f64, now: &Now<'_>) -> String 
         ms(point.delivery_p50),
         ms(point.delivery_p99),
         now.faults,
+        point.overdue,
         now.violations
     )
 }
@@ -89,8 +90,12 @@ pub fn bar_text(point: &TimelinePoint, seconds: f64, now: &Now<'_>) -> String {
         (Some(p50), Some(p99)) => format!("p50 {} p99 {}", micros(p50), micros(p99)),
         _ => "no deliveries".into(),
     };
+    let overdue = match point.overdue {
+        0 => String::new(),
+        n => format!(" {} overdue |", count(n)),
+    };
     format!(
-        "{} {}/{} up | {}/s out {}/s in | {latency} | {} faults | {} violations",
+        "{} {}/{} up | {}/s out {}/s in | {latency} | {} faults |{overdue} {} violations",
         now.phase,
         count(point.connected),
         count(now.planned),
@@ -197,6 +202,7 @@ mod tests {
         delivery_p50: Some(1_240),
         delivery_p99: Some(12_300),
         violations: 0,
+        overdue: 0,
         chaos: 3,
         rss_bytes: 41_000_000,
         verifier_bytes: 2_000_000,
@@ -215,13 +221,20 @@ mod tests {
         assert_eq!(
             plain_line(&POINT, 5.0, &now),
             "t=35s phase=load clients=9000 away=10 published/s=9000 delivered/s=90000 \
-             p50_ms=1.2 p99_ms=12.3 faults=31 violations=0"
+             p50_ms=1.2 p99_ms=12.3 faults=31 overdue=0 violations=0"
         );
         assert_eq!(
             bar_text(&POINT, 5.0, &now),
             "load 9,000/9,010 up | 9,000/s out 90,000/s in | p50 1.24 ms p99 12.3 ms | \
              31 faults | 0 violations"
         );
+        // What is overdue may be a loss: nobody should have to wait for the end of a soak.
+        let late = TimelinePoint {
+            overdue: 1234,
+            ..POINT
+        };
+        assert!(plain_line(&late, 5.0, &now).ends_with(" overdue=1234 violations=0"));
+        assert!(bar_text(&late, 5.0, &now).ends_with("31 faults | 1,234 overdue | 0 violations"));
     }
 
     #[test]

@@ -33,8 +33,12 @@ pub struct TimelinePoint {
     pub delivery_p50: Option<u64>,
     /// 99th percentile of delivery latency in it, µs, likewise.
     pub delivery_p99: Option<u64>,
-    /// Violations found in it.
+    /// Violations found in it; those that only the end of the run proved are in the last one.
     pub violations: u64,
+    /// Owed deliveries that had not come at its end, over a second after they were due. In
+    /// merged points the larger of the two.
+    #[serde(default)]
+    pub overdue: u64,
     /// Faults injected in it, one for each client hit.
     pub chaos: u64,
     /// Resident memory of the process at its end, bytes; 0 where it cannot be read. In
@@ -61,6 +65,7 @@ impl TimelinePoint {
         self.delivery_p50 = self.delivery_p50.max(later.delivery_p50);
         self.delivery_p99 = self.delivery_p99.max(later.delivery_p99);
         self.violations += later.violations;
+        self.overdue = self.overdue.max(later.overdue);
         self.chaos += later.chaos;
         self.rss_bytes = self.rss_bytes.max(later.rss_bytes);
         self.verifier_bytes = self.verifier_bytes.max(later.verifier_bytes);
@@ -68,7 +73,7 @@ impl TimelinePoint {
     }
 }
 
-/// What was held at a moment.
+/// How things stood at a moment.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Held {
     /// Resident memory, bytes; 0 where it cannot be read.
@@ -77,6 +82,8 @@ pub struct Held {
     pub verifier_bytes: u64,
     /// CPU time since the process started, s; 0 where it cannot be read.
     pub cpu_s: f64,
+    /// Owed deliveries that should have come by then.
+    pub overdue: u64,
 }
 
 /// Makes points from snapshots. Feed it once a second.
@@ -153,6 +160,7 @@ impl Timeline {
             delivery_p50: quantile(0.5),
             delivery_p99: quantile(0.99),
             violations: since(violations, &mut self.violations),
+            overdue: held.overdue,
             chaos: since(chaos, &mut self.chaos),
             rss_bytes: held.rss_bytes,
             verifier_bytes: held.verifier_bytes,
@@ -169,9 +177,13 @@ impl Timeline {
         self.connected_peak
     }
 
-    /// All points, the last perhaps shorter than the others.
-    pub fn finish(mut self) -> Vec<TimelinePoint> {
+    /// All points, the last perhaps shorter than the others. `violations` are those of the
+    /// whole run: what only its end proved, as every loss, is laid to the last point.
+    pub fn finish(mut self, violations: u64) -> Vec<TimelinePoint> {
         self.points.extend(self.open.take().map(|(point, _)| point));
+        if let Some(last) = self.points.last_mut() {
+            last.violations += violations.saturating_sub(self.violations);
+        }
         self.points
     }
 
@@ -286,7 +298,10 @@ mod tests {
             None
         );
         assert_eq!(timeline.connected_peak(), 9);
-        assert_eq!(timeline.finish().len(), 3);
+        // Two losses more, which nobody could call so before the end.
+        let points = timeline.finish(5);
+        let found: Vec<_> = points.iter().map(|point| point.violations).collect();
+        assert_eq!(found, [0, 3, 2]);
     }
 
     #[test]
@@ -298,7 +313,7 @@ mod tests {
             snapshot.pools[0].publish.attempted += 1;
             timeline.push(t as f64, &snapshot, 0, Held::default());
         }
-        let points = timeline.finish();
+        let points = timeline.finish(0);
         assert!(points.len() <= POINTS_MAX, "{}", points.len());
         assert_eq!(points.iter().map(|p| p.published).sum::<u64>(), seconds);
         assert_eq!(points.last().unwrap().t_s, seconds as f64);

@@ -205,7 +205,9 @@ pub(crate) fn run_with(
         hub_truth: finished
             .truth
             .and_then(|truth| serde_json::to_value(truth).ok()),
-        timeline: watch.take_timeline().finish(),
+        timeline: watch
+            .take_timeline()
+            .finish(verification.violations.total()),
         generator: watch.generator(&finished.snapshot),
         interrupted: finished.interrupted,
         unreachable: finished.unreachable.then(|| unreachable(&finished.notes)),

@@ -92,6 +92,7 @@ impl Watch {
             rss_bytes: process.map_or(0, |process| process.rss_bytes),
             verifier_bytes: tick.progress.bytes,
             cpu_s: process.map_or(0.0, |process| process.cpu_s),
+            overdue: tick.progress.overdue,
         };
         let point = self.timeline.push(t_s, tick.snapshot, violations, held);
         let connections = tick.snapshot.total().connections;
@@ -108,15 +109,7 @@ impl Watch {
         // A panic elsewhere leaves the numbers whole or old; both can be shown.
         let mut exported = self.exporter.lock().unwrap_or_else(PoisonError::into_inner);
         exported.snapshot = tick.snapshot.clone();
-        // What is owed is known when the books are closed; until then, what came.
-        let arrived = tick
-            .snapshot
-            .pools
-            .iter()
-            .map(|pool| pool.delivery.messages);
-        for (ledger, arrived) in exported.delivery.iter_mut().zip(arrived) {
-            ledger.delivered = arrived;
-        }
+        exported.overdue = tick.progress.overdue;
         exported.violations = tick.progress.violations.clone();
         exported.permitted = tick.progress.permitted.clone();
         exported.unknown = tick.progress.unknown.clone();
@@ -219,7 +212,10 @@ impl Watch {
         groups: &[GroupResult],
     ) -> Option<String> {
         let mut exported = self.exporter.lock().unwrap_or_else(PoisonError::into_inner);
+        exported.over = true;
         exported.snapshot = snapshot.clone();
+        // Judged by now, whatever it was.
+        exported.overdue = 0;
         exported.delivery = verification.pools.clone();
         let books = |group: &GroupResult| GroupBooks {
             publish: group.publish,

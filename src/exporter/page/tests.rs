@@ -11,6 +11,8 @@ pub(in crate::exporter) fn state() -> ExporterState {
         seed: 7,
         pools: vec![("talkers".into(), 100)],
         snapshot: Snapshot::new(1),
+        over: true,
+        overdue: 0,
         delivery: vec![Delivery::default(); 2],
         groups: vec![("room \"1\"".into(), GroupBooks::default())],
         violations: Tally::default(),
@@ -41,13 +43,32 @@ fn samples(page: &str) -> BTreeMap<&str, f64> {
         .collect()
 }
 
-#[test]
-fn every_metric_of_the_table_is_there_from_the_start_with_its_labels() {
-    let page = render(&state().shared()).unwrap();
-    let typed: BTreeSet<_> = page
-        .lines()
+/// The families on a page.
+fn families(page: &str) -> BTreeSet<&str> {
+    page.lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
+        .collect()
+}
+
+/// "0 expected" beside ten thousand that came would be believed.
+#[test]
+fn what_is_only_known_at_the_end_is_not_shown_as_0_before() {
+    let mut state = state();
+    state.over = false;
+    let page = render(&state.shared()).unwrap();
+    let table: BTreeSet<_> = names::ALL.iter().map(|metric| metric.name).collect();
+    let missing: BTreeSet<_> = table.difference(&families(&page)).copied().collect();
+    assert_eq!(missing, names::AT_THE_END.map(|metric| metric.name).into());
+    for metric in names::AT_THE_END {
+        assert_eq!(metric.kind, MetricType::GAUGE, "{}", metric.name);
+        assert!(metric.help.contains("appears when the run is over"));
+    }
+}
+
+#[test]
+fn every_metric_of_the_table_is_there_with_its_labels() {
+    let page = render(&state().shared()).unwrap();
+    let typed = families(&page);
     let table: BTreeSet<_> = names::ALL.iter().map(|metric| metric.name).collect();
     assert_eq!(typed, table);
     for metric in names::ALL {
@@ -119,6 +140,7 @@ fn a_number_counted_is_the_number_shown() {
     state.violations.add(Violation::Lost, 2);
     state.unknown.add(Unknown::Foreign, 1);
     state.measured.late = 4;
+    state.overdue = 9;
     state.groups[0].1.publish.acked = 11;
     state.groups[0].1.delivery.lost = 13;
     state.measured.publisher_inversions = 6;
@@ -140,6 +162,7 @@ fn a_number_counted_is_the_number_shown() {
         (r#"hubstorm_violations_total{kind="lost"}"#, 2.0),
         (r#"hubstorm_unknown_total{kind="foreign"}"#, 1.0),
         ("hubstorm_late_deliveries_total", 4.0),
+        ("hubstorm_overdue_deliveries", 9.0),
         (
             r#"hubstorm_group_publishes{group="room \"1\"",outcome="acked"}"#,
             11.0,
