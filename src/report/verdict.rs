@@ -170,26 +170,28 @@ fn away(results: &Results) -> Option<String> {
 
 /// Everything that keeps the numbers from being a proof.
 fn doubts(results: &Results, inconclusive: &[String], self_check_ok: bool) -> Vec<String> {
-    let mut doubts = Vec::new();
-    if !self_check_ok {
+    let mut doubts = inconclusive.to_vec();
+    let ledger = &results.delivery;
+    // The verifier says each of these itself, and why. Should it have said nothing, it is
+    // said here: numbers like these must never pass.
+    let silent = inconclusive.is_empty();
+    if silent && !self_check_ok {
         doubts.push(format!(
             "the verifier's own books do not balance: {}",
             results.verifier.self_check
         ));
     }
-    doubts.extend_from_slice(inconclusive);
-    let ledger = &results.delivery;
-    if ledger.unverified > 0 {
+    if silent && ledger.unverified > 0 {
         doubts.push(format!(
             "{} of {} owed deliveries could not be verified",
             count(ledger.unverified),
             count(ledger.expected)
         ));
     }
-    if ledger.expected == 0 {
+    if silent && ledger.expected == 0 {
         doubts.push("no delivery was owed to anyone, so nothing was proved".into());
     }
-    if ledger.edge as f64 > ledger.expected as f64 * EDGE_SHARE_MAX {
+    if silent && ledger.edge as f64 > ledger.expected as f64 * EDGE_SHARE_MAX {
         doubts.push(format!(
             "{} deliveries at a membership edge, over {} of the owed: too much churn to judge",
             count(ledger.edge),

@@ -303,7 +303,13 @@ fn doubts(
             why.push("payloads are not read in mode counts".into());
         }
         if why.is_empty() {
-            why.push("receivers were still away at the end, or a limit was reached".into());
+            why.push(match plan.mode {
+                Mode::Digest => "in stretches in which losses may be permitted, too, less came than was owed, and \
+                                 mode digest cannot tell which of it was (mode full can); or a receiver was still \
+                                 away at the end, or had too many deliveries kept by message"
+                    .into(),
+                _ => "receivers were still away at the end, or a limit was reached".into(),
+            });
         }
         doubts.push(format!(
             "{} of {} owed deliveries are unverified: {}",

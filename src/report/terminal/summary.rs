@@ -93,8 +93,13 @@ pub fn verdict_line(results: &Results, paint: Paint) -> String {
         0 => "0 violations".to_owned(),
         _ => listed(&results.violations).join(", "),
     }];
+    let unseen = match ledger.unverified {
+        0 => String::new(),
+        // They may all have come: nobody looked.
+        n => format!("{} not looked at, ", count(n)),
+    };
     let mut owed = format!(
-        "{} of {} owed deliveries seen, {} verified",
+        "{} of {} owed deliveries seen, {unseen}{} verified",
         count(ledger.delivered),
         count(ledger.expected),
         share(ledger.verified, ledger.expected)
@@ -144,7 +149,9 @@ fn deliveries(results: &Results, paint: Paint) -> Vec<String> {
     let ledger = &results.delivery;
     let row = |name: &str, n: u64, share: String| vec![name.to_owned(), count(n), share];
     let of_owed = |n| share(n, ledger.expected);
-    let missing = ledger.expected.saturating_sub(ledger.delivered);
+    // Of what was not looked at, nobody knows whether it came.
+    let known = ledger.delivered + ledger.unverified;
+    let missing = ledger.expected.saturating_sub(known);
     let mut lines = columns(
         paint,
         &["(message, receiver) pairs", "pairs", "of owed"],
@@ -152,12 +159,12 @@ fn deliveries(results: &Results, paint: Paint) -> Vec<String> {
             row("owed", ledger.expected, String::new()),
             row("  arrived", ledger.delivered, of_owed(ledger.delivered)),
             row("  missing", missing, of_owed(missing)),
-            row("  verified", ledger.verified, of_owed(ledger.verified)),
             row(
-                "  unverified",
+                "  not looked at",
                 ledger.unverified,
                 of_owed(ledger.unverified),
             ),
+            row("verified", ledger.verified, of_owed(ledger.verified)),
         ],
     );
     let explained = ledger.delivered + ledger.not_owed;
@@ -428,7 +435,7 @@ fn generator(results: &Results, paint: Paint) -> Vec<String> {
             bytes(forecast.memory_bytes),
             count(forecast.fds),
             count(forecast.deliveries),
-            count(results.delivery.delivered)
+            count(results.delivery.received)
         ));
     }
     if let Some(busiest) = facts.threads.first() {

@@ -70,6 +70,31 @@ fn a_run_that_reached_nothing_still_has_a_summary() {
     assert!(text.contains("  - the target could not be reached: connection refused"));
 }
 
+/// In mode counts everything came and nobody looked: that is not "100 % missing".
+#[test]
+fn what_nobody_looked_at_is_not_called_missing() {
+    let (scenario, snapshot, mut verification) = (scenario(), snapshot(), verification());
+    let ledger = &mut verification.delivery;
+    (ledger.delivered, ledger.lost, ledger.unverified) = (4_999, 1, 15_000);
+    ledger.verified = 5_000;
+    let text = shown(&Results::build(facts(&scenario, &snapshot, &verification)));
+    let row = |name: &str| {
+        let line = text.lines().find(|line| line.trim().starts_with(name));
+        line.unwrap().split_whitespace().rev().nth(1).unwrap()
+    };
+    assert_eq!(
+        [row("owed"), row("arrived"), row("missing")],
+        ["owed", "4,999", "1"],
+        "{text}"
+    );
+    assert_eq!([row("not looked at"), row("verified")], ["15,000", "5,000"]);
+    let line = text.lines().next().unwrap();
+    assert!(
+        line.contains("4,999 of 20,000 owed deliveries seen, 15,000 not looked at, 25% verified"),
+        "{line}"
+    );
+}
+
 #[test]
 fn clients_that_stayed_away_are_seen() {
     let mut results = results();

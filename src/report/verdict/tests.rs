@@ -73,7 +73,16 @@ fn a_violation_outweighs_doubt_and_both_are_said() {
     assert_eq!(decided(&results), (EXIT_FAIL, Verdict::Fail));
     let said = results.reasons.join("\n");
     assert!(said.contains("1 lost") && said.contains("blind"), "{said}");
+    // What the verifier has said is not said again in other words.
+    assert!(!said.contains("of 20,000 owed"), "{said}");
+    let silent = with(|s, _, v| {
+        s.thresholds.clear();
+        v.delivery.verified -= 5;
+        v.delivery.unverified += 5;
+    });
+    let said = silent.reasons.join("\n");
     assert!(said.contains("5 of 20,000 owed"), "{said}");
+    assert_eq!(silent.exit_code, EXIT_INCONCLUSIVE);
 }
 
 #[test]
