@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use crate::base::units::parse_duration;
 use crate::hub::{FaultSpec, SystemEvents, UpstreamUrl};
-use crate::transport::SourceAddresses;
+use crate::transport::SourceList;
 
 /// Load, soak and delivery verification for Azure Web PubSub and every hub that speaks its
 /// client protocol.
@@ -105,10 +105,12 @@ pub struct RunArgs {
     /// `hubstorm hub --list-faults` explains them; repeatable
     #[arg(long, value_name = "SPEC")]
     pub hub_fault: Vec<FaultSpec>,
-    /// Local addresses that clients take turns in, e.g. 127.0.0.2-127.0.0.9 or a list with
-    /// commas: beyond 28,000 connections to one target [default: the system's choice]
+    /// Local addresses that clients take turns in, with commas between: 127.0.0.5, a range as
+    /// 127.0.0.2-127.0.0.9, or an interface as eth0, which stands for all its IPv4 addresses
+    /// (for a target written as an IPv6 address: its IPv6 ones); for more than 28,000
+    /// connections to one target [default: the system's choice]
     #[arg(long, value_name = "ADDRESSES")]
-    pub source_addresses: Option<SourceAddresses>,
+    pub source_addresses: Option<SourceList>,
     /// Trust the certificate authorities in this PEM file, too
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,

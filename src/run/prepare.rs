@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::base::Clock;
 use crate::base::Slot;
@@ -21,7 +21,9 @@ use crate::report::terminal::Paint;
 use crate::report::write::WriteError;
 use crate::report::{Results, ResultsDir, RunFacts, RunInfo};
 use crate::scenario::{self, Destination, Scenario, TargetSpec};
-use crate::transport::{Dialer, SourceAddresses, Target, TargetError, TlsError, TlsOptions};
+use crate::transport::{
+    Dialer, SourceAddresses, SourceError, SourceList, Target, TargetError, TlsError, TlsOptions,
+};
 use crate::verify;
 
 use super::execute::{Job, execute};
@@ -44,7 +46,7 @@ pub struct Options {
     /// How TLS certificates are judged.
     pub tls: TlsOptions,
     /// Where clients connect from; `None`: the kernel chooses.
-    pub sources: Option<SourceAddresses>,
+    pub sources: Option<SourceList>,
     /// No progress.
     pub quiet: bool,
     /// No summary on stdout at the end.
@@ -61,6 +63,9 @@ pub enum RunError {
     /// The target makes no sense.
     #[error("target: {0}")]
     Target(#[from] TargetError),
+    /// There is no connecting from there.
+    #[error("--source-addresses: {0}")]
+    Sources(#[from] SourceError),
     /// The TLS options cannot be used.
     #[error("TLS: {0}")]
     Tls(#[from] TlsError),
@@ -114,7 +119,10 @@ pub(crate) fn run_with(
     let clock = Clock::start();
     let started_at = clock.wall(clock.now());
     let scenario = Arc::new(scenario);
-    let addresses = options.sources.as_ref().map_or(1, SourceAddresses::count);
+    let sources = (options.sources.as_ref())
+        .map(|list| list.resolve(is_ipv6(&scenario.target)))
+        .transpose()?;
+    let addresses = sources.as_ref().map_or(1, SourceAddresses::count);
     let lacks = generator::lacks(&scenario, addresses as u64, &generator::Machine::this());
     if !lacks.is_empty() {
         return Err(RunError::NoRoom(lacks));
@@ -176,7 +184,7 @@ pub(crate) fn run_with(
             run: run_number,
             target: Arc::new(target),
             tls: options.tls.clone(),
-            sources: options.sources.clone().map(Arc::new),
+            sources: sources.map(Arc::new),
             directory: Arc::new(Directory::new(&scenario)),
             sabotage,
         },
@@ -241,9 +249,7 @@ fn run_number(mut rng: rand_chacha::ChaCha8Rng) -> u32 {
 
 fn unreachable(notes: &[String]) -> String {
     match notes.last() {
-        Some(last) => format!(
-            "no client got a connection; the last error: {last}; is the hub running there? --target names another, and without a target the embedded hub is used"
-        ),
+        Some(last) => format!("no client got a connection; the last error: {last}"),
         None => "no client got a connection, and no attempt came to an end".into(),
     }
 }
@@ -270,6 +276,17 @@ fn loops(scenario: &Scenario) -> &'static str {
         (false, true) => "closed",
         (false, false) => "none",
     }
+}
+
+/// Whether the target is written as an IPv6 address.
+fn is_ipv6(target: &TargetSpec) -> bool {
+    let written = match target {
+        TargetSpec::Embedded { .. } => "",
+        TargetSpec::Endpoint { url, .. } => url,
+        TargetSpec::ConnectionString { value, .. } => value.expose_secret(),
+        TargetSpec::ClientAccessUrl(url) => url.expose_secret(),
+    };
+    written.contains("://[")
 }
 
 /// Where the clients connect; starts the embedded hub when that is the target.

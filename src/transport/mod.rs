@@ -33,6 +33,6 @@ pub use mask::mask;
 pub use service::{ServiceClient, ServiceError, ServiceRequest};
 pub use shape::Shape;
 pub use socket::{Closed, QueueError, ReadBuffer, Socket};
-pub use source::SourceAddresses;
+pub use source::{SourceAddresses, SourceError, SourceList};
 pub use tap::Control;
 pub use tls::{TlsError, TlsOptions};
