@@ -195,8 +195,23 @@ fn a_dead_target_ends_with_3_and_says_what_was_tried() {
         "h",
     ]);
     assert_eq!(code(&output), 3, "{}", text(&output));
-    assert!(text(&output).contains("refused"), "{}", text(&output));
+    let said = text(&output);
+    assert!(
+        said.contains("refused") && said.contains("is the hub running there?"),
+        "{said}"
+    );
     assert_eq!(bench.report(&output)["exit_code"], 3);
+    // A hub that is there and refuses is not asked for.
+    let key = "a-key-of-32-bytes-0123456789-0123";
+    let (_hub, url) = start_hub(&bench.path(""), &["--access-key", key]);
+    let output = bench.run(&["--target", &url, "--hub", "h"]);
+    assert_eq!(code(&output), 3, "{}", text(&output));
+    let said = text(&output);
+    assert!(
+        said.contains("401") && said.contains("--connection-string"),
+        "{said}"
+    );
+    assert!(!said.contains("is the hub running"), "{said}");
 }
 
 #[test]
@@ -218,6 +233,19 @@ fn mistakes_end_with_2_before_anything_is_started() {
     ] {
         let output = bench.command(args).output().unwrap();
         assert_eq!(code(&output), 2, "{args:?}: {}", text(&output));
+    }
+    let calm = Bench::new(CALM);
+    for (sources, says) in [
+        ("192.0.2.7", "192.0.2.7 cannot be connected from"),
+        (
+            "lo,no-such-0",
+            "\"no-such-0\" is neither an IP address nor an interface of this machine (lo",
+        ),
+    ] {
+        let output = calm.run(&["--source-addresses", sources]);
+        assert_eq!(code(&output), 2, "{}", text(&output));
+        assert!(text(&output).contains(says), "{}", text(&output));
+        assert!(!calm.path("out").exists());
     }
     let exposed = bench
         .command(&["hub", "--listen", "0.0.0.0:0"])

@@ -132,7 +132,7 @@ impl Body {
                 }
                 self.session.handle_opened(now);
             }
-            Some(Err(error)) => self.session.handle_dial_failed(now, &error.to_string()),
+            Some(Err(error)) => self.session.handle_dial_failed(now, &error.with_advice()),
             None => {}
         }
     }

@@ -91,6 +91,42 @@ pub enum DialError {
     BadUrl(String),
 }
 
+impl DialError {
+    /// The error with what to do about it, where that can be told.
+    pub fn with_advice(&self) -> String {
+        use io::ErrorKind::{
+            ConnectionRefused, HostUnreachable, NetworkUnreachable, NotFound, TimedOut,
+        };
+        let advice = match self {
+            DialError::Refused { status, .. } => match status {
+                401 | 403 => {
+                    "give a key of this hub with --connection-string or target.access_key, or a \
+                     client access URL with a token that is still valid as --target"
+                }
+                404 => "is the name of the hub right? --hub gives another",
+                429 | 503 => {
+                    "the hub takes no more connections now: let fewer clients come, or more \
+                     slowly (connect: of a pool), or raise its limit"
+                }
+                _ => return self.to_string(),
+            },
+            DialError::Timeout(_) => RUNNING_THERE,
+            DialError::Io(error) => match error.kind() {
+                ConnectionRefused | HostUnreachable | NetworkUnreachable | NotFound | TimedOut => {
+                    RUNNING_THERE
+                }
+                _ => return self.to_string(),
+            },
+            _ => return self.to_string(),
+        };
+        format!("{self}; {advice}")
+    }
+}
+
+/// What to ask when nobody answers.
+const RUNNING_THERE: &str = "is the hub running there? --target names another, and without a \
+                             target the embedded hub is used";
+
 fn shown(body: &Option<String>) -> String {
     body.as_ref()
         .map_or_else(String::new, |body| format!(": {}", body.trim()))
@@ -252,5 +288,39 @@ fn from_io(error: io::Error) -> DialError {
     match tls {
         Some(text) => DialError::Tls(text),
         None => DialError::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_about_what_happened() {
+        let refused = |status| {
+            let body = Some("no".to_owned());
+            DialError::Refused { status, body }.with_advice()
+        };
+        let io = |kind: io::ErrorKind| DialError::Io(kind.into()).with_advice();
+        let running = "is the hub running there?";
+        for (said, advice) in [
+            (io(io::ErrorKind::ConnectionRefused), running),
+            (
+                DialError::Timeout(Duration::from_secs(5)).with_advice(),
+                running,
+            ),
+            (refused(401), "--connection-string"),
+            (refused(403), "--connection-string"),
+            (refused(404), "--hub"),
+            (refused(429), "no more connections"),
+            (refused(503), "no more connections"),
+        ] {
+            assert!(said.contains(advice), "{said}");
+            assert!(advice == running || !said.contains(running), "{said}");
+        }
+        // Nothing is known of these, so nothing is added.
+        for said in [refused(500), io(io::ErrorKind::ConnectionReset)] {
+            assert!(!said.contains(';'), "{said}");
+        }
     }
 }
