@@ -72,6 +72,8 @@ def report_and_metrics(report, page):
         ("hubstorm_recoveries_total", {"outcome": "ok"}, clients["recoveries"]),
         ("hubstorm_recoveries_total", {"outcome": "failed"}, clients["recovery_failures"]),
         ("hubstorm_reconnects_total", {}, clients["reconnects"]),
+        ("hubstorm_joins_total", {"outcome": "ok"}, clients["joins"]),
+        ("hubstorm_joins_total", {"outcome": "failed"}, clients["join_failures"]),
         ("hubstorm_rejoins_total", {"outcome": "ok"}, clients["rejoins"]),
         ("hubstorm_rejoins_total", {"outcome": "failed"}, clients["rejoin_failures"]),
         ("hubstorm_publishes_attempted_total", {}, publish["attempted"]),

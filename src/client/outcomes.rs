@@ -71,6 +71,10 @@ impl Me {
             return;
         }
         let refused = matches!(settled.answer, Some(Answer::Forbidden | Answer::BadRequest));
+        self.clients(|clients| {
+            clients.joins += u64::from(done);
+            clients.join_failures += u64::from(!done && refused);
+        });
         if (done || refused)
             && let Some(left) = self.unjoined.filter(|n| *n > 0)
         {

@@ -59,6 +59,7 @@ metrics! {
     RUN_INFO: GAUGE "hubstorm_run_info" ["run_id", "scenario", "seed"] "Always 1; names the run.";
     // Beside the contract.
     REPLY_LATENCY: HISTOGRAM "hubstorm_reply_latency_seconds" ["pool"] "From the intended time of an event to its reply.";
+    JOINS: COUNTER "hubstorm_joins_total" ["pool", "outcome"] "Groups joined for the first time or after a leave, by outcome; what is refused makes no member, to whom nothing is owed.";
     CLIENTS_PLANNED: GAUGE "hubstorm_clients_planned" ["pool"] "Clients the scenario asks for.";
     RECONNECT_DURATION: HISTOGRAM "hubstorm_reconnect_duration_seconds" ["pool"] "From the loss of a transport to the last rejoin on a new connection.";
     PUBLISHES_ATTEMPTED: COUNTER "hubstorm_publishes_attempted_total" ["pool"] "Intended sends that came due and were taken up.";

@@ -315,6 +315,8 @@ fn pool_families(page: &mut Page, pool: &str, stats: &PoolStats) {
         (names::DISCONNECTS, "harness", clients.disconnects_harness),
         (names::RECOVERIES, "ok", clients.recoveries),
         (names::RECOVERIES, "failed", clients.recovery_failures),
+        (names::JOINS, "ok", clients.joins),
+        (names::JOINS, "failed", clients.join_failures),
         (names::REJOINS, "ok", clients.rejoins),
         (names::REJOINS, "failed", clients.rejoin_failures),
         (names::PUBLISHES, "acked", publish.acked),

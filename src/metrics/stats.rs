@@ -70,6 +70,10 @@ counters! {
         recovery_failures,
         /// New connections after a lost one.
         reconnects,
+        /// Groups joined: first joins, and returns after a leave.
+        joins,
+        /// Of these requests: refused, so that the client is no member.
+        join_failures,
         /// Groups joined again after a reconnect.
         rejoins,
         /// Groups whose rejoin was refused or not answered.

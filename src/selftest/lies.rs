@@ -145,6 +145,7 @@ fn memberships() -> Vec<World> {
             .permits(P::AtMembershipEdge, Any),
         World::of(F::DenyJoin, "count=1")
             .sees("/hub_truth/faults/deny_join", 1)
+            .sees("/clients/join_failures", 1)
             .because("a refused join makes no member"),
         World::of(F::DenyRejoin, "count=1")
             .with("close,every=10,count=1,code=1008")

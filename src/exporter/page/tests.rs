@@ -135,6 +135,7 @@ fn a_number_counted_is_the_number_shown() {
     let pool = &mut state.snapshot.pools[0];
     pool.connections.recovering = 3;
     pool.clients.disconnects_injected = 12;
+    pool.clients.join_failures = 2;
     pool.outstanding = 5;
     state.snapshot.chaos[ChaosKind::Reset as usize] = 12;
     state.violations.add(Violation::Lost, 2);
@@ -156,6 +157,10 @@ fn a_number_counted_is_the_number_shown() {
         (
             r#"hubstorm_disconnects_total{cause="injected",pool="talkers"}"#,
             12.0,
+        ),
+        (
+            r#"hubstorm_joins_total{outcome="failed",pool="talkers"}"#,
+            2.0,
         ),
         (r#"hubstorm_outstanding_publishes{pool="talkers"}"#, 5.0),
         (r#"hubstorm_chaos_injections_total{kind="reset"}"#, 12.0),

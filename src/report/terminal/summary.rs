@@ -125,6 +125,11 @@ pub fn verdict_line(results: &Results, paint: Paint) -> String {
             threads.saturating_sub(lost)
         ));
     }
+    // What is owed falls by it, in silence.
+    if results.clients.counts.join_failures > 0 {
+        let refused = count(results.clients.counts.join_failures);
+        parts.push(format!("joins refused: {refused}"));
+    }
     parts.push(format!("promise: {}", results.promise));
     for (name, counts) in [
         ("unknown", &results.unknown),
@@ -269,6 +274,12 @@ fn clients(results: &Results) -> Vec<String> {
             count(clients.rejoin_failures)
         ),
     ];
+    if clients.join_failures > 0 {
+        lines.push(format!(
+            "{} joins were refused: nothing is owed to these clients in these groups",
+            count(clients.join_failures)
+        ));
+    }
     if results.clients.away_at_end > 0 {
         lines.push(format!(
             "{} were away at the end",

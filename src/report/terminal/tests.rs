@@ -95,6 +95,20 @@ fn what_nobody_looked_at_is_not_called_missing() {
     );
 }
 
+/// A hub that lets nobody into a group owes nobody anything: that must not look like health.
+#[test]
+fn refused_joins_are_seen() {
+    let mut results = results();
+    results.clients.counts.join_failures = 3;
+    let text = shown(&results);
+    let line = text.lines().next().unwrap();
+    assert!(line.contains(" | joins refused: 3 | "), "{line}");
+    assert!(
+        text.contains("3 joins were refused: nothing is owed"),
+        "{text}"
+    );
+}
+
 #[test]
 fn clients_that_stayed_away_are_seen() {
     let mut results = results();

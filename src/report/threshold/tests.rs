@@ -27,7 +27,7 @@ fn every_listed_metric_can_be_looked_up_and_no_other() {
         "delivery.p98",
         "delivery.lost",
         "deliveries.p99",
-        "clients.joins",
+        "clients.joined",
         "violations.losts",
         "generator.why",
         "generator.saturated",

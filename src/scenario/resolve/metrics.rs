@@ -28,7 +28,7 @@ pub(super) const LATENCIES: [&str; 6] = [
 pub(super) const STATISTICS: [&str; 9] = [
     "min", "mean", "p50", "p75", "p90", "p95", "p99", "p999", "max",
 ];
-const CLIENTS: [&str; 18] = [
+const CLIENTS: [&str; 20] = [
     "planned",
     "connected_peak",
     "away_at_end",
@@ -43,6 +43,8 @@ const CLIENTS: [&str; 18] = [
     "recoveries",
     "recovery_failures",
     "reconnects",
+    "joins",
+    "join_failures",
     "rejoins",
     "rejoin_failures",
     "leaves",
