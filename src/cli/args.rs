@@ -266,7 +266,7 @@ pub struct SelftestArgs {
     /// Seed of every row
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Only this row, a fault's name; repeatable
+    /// Only this row: a fault's name, or one of the honest-* and own-* rows; repeatable
     #[arg(long, value_name = "FAULT")]
     pub only: Vec<String>,
     /// Rows that run at once
@@ -275,7 +275,7 @@ pub struct SelftestArgs {
     /// Where the results of wrong rows stay [default: a folder for temporary files]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Overrides a field of every row's scenario, as with `run`; `verify=counts` must fail
+    /// Overrides a field of every row's scenario, as with `run`; `verify.mode=counts` must fail
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// What is logged to stderr

@@ -45,13 +45,20 @@ pub fn judge(row: &Row, results: &Results) -> Judgement {
                     between(least, most)
                 ));
             }
-            if rule.is_some_and(|rule| rule != Count::Any) && (least, most) != (0, u64::MAX) {
+            let shown = !(row.churn && table == Table::Violations);
+            if shown
+                && rule.is_some_and(|rule| rule != Count::Any)
+                && (least, most) != (0, u64::MAX)
+            {
                 expected.push(format!("{}{kind} {}", prefix(table), between(least, most)));
             }
             if n > 0 {
                 got.push(format!("{}{kind} {n}", prefix(table)));
             }
         }
+    }
+    if row.churn {
+        expected.extend(demanded_under_churn(row, told));
     }
     // A table without a kind would be a table that cannot accuse.
     for one in &row.expected {
@@ -179,13 +186,7 @@ fn under_churn(
     let named = |of: &str| results.violations.get(of).unwrap_or(0);
     let others = row.turns_into.iter().map(|(other, _)| other.name());
     let turned: u64 = others.clone().map(named).sum();
-    let each = row.expected.iter().find_map(|one| match one.count {
-        _ if one.table != Table::Violations || row.spreads => None,
-        // Guests may be among those whom it touches.
-        Count::Each(RECEIVERS) => Some((RECEIVERS + GUESTS) * told),
-        Count::Each(n) => Some(n * told),
-        _ => None,
-    });
+    let each = most_under_churn(row, told);
     let own = row.expected.iter().filter(|one| one.table == table);
     let all: u64 = turned + own.map(|one| named(one.kind)).sum::<u64>();
     // As much as the other names leave over.
@@ -197,6 +198,38 @@ fn under_churn(
         None if others.clone().any(|other| other == kind) => (0, most),
         None => (0, 0),
     }
+}
+
+/// How many violations the lie may make at the most, whatever they are called.
+fn most_under_churn(row: &Row, told: u64) -> Option<u64> {
+    row.expected.iter().find_map(|one| match one.count {
+        _ if one.table != Table::Violations || row.spreads => None,
+        // Guests may be among those whom it touches.
+        Count::Each(RECEIVERS) => Some((RECEIVERS + GUESTS) * told),
+        Count::Each(n) => Some(n * told),
+        _ => None,
+    })
+}
+
+/// What [`under_churn`] demands of the violations, in words: the names that the lie may be
+/// given share one count.
+fn demanded_under_churn(row: &Row, told: u64) -> Vec<String> {
+    let most = most_under_churn(row, told).unwrap_or(u64::MAX);
+    let others = row.turns_into.iter().map(|(other, _)| other.name());
+    let own = row.expected.iter().filter_map(|one| match one.count {
+        Count::Any => None,
+        _ if one.table != Table::Violations => None,
+        Count::Each(n) => Some((one.kind, n)),
+        _ => Some((one.kind, 1)),
+    });
+    own.map(|(kind, least)| {
+        let names: Vec<&str> = std::iter::once(kind).chain(others.clone()).collect();
+        match names.as_slice() {
+            [kind] => format!("{kind} {}", between(least, most)),
+            names => format!("{} of {}", between(least, most), names.join(" | ")),
+        }
+    })
+    .collect()
 }
 
 /// What the hub's own books say about a count.

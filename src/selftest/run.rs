@@ -13,7 +13,7 @@ use crate::client::Sabotage;
 use crate::hub::FaultKind;
 use crate::report::results::Results;
 use crate::run;
-use crate::scenario::{self, Overrides};
+use crate::scenario::{self, Overrides, Scenario};
 
 /// How a selftest is made.
 #[derive(Debug)]
@@ -39,14 +39,22 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `only` names no row.
-    #[error(
-        "no row is called {got:?}; did you mean `{nearest}`? (`hubstorm hub --list-faults` lists the faults)"
-    )]
+    #[error("no row is called {got:?}; did you mean `{nearest}`? There are {}", .rows.join(", "))]
     Only {
         /// What was asked for.
         got: String,
         /// The most similar name.
         nearest: &'static str,
+        /// All names.
+        rows: Vec<&'static str>,
+    },
+    /// `set` cannot be applied to a row's scenario.
+    #[error("--set does not fit row {row}:\n{mistakes}")]
+    Set {
+        /// The first row that it does not fit.
+        row: String,
+        /// What is wrong.
+        mistakes: String,
     },
     /// The table cannot be written.
     #[error("cannot print the table: {0}")]
@@ -57,7 +65,7 @@ pub enum Error {
 /// Gives whether all were right.
 ///
 /// # Errors
-/// No such row, or the table cannot be written.
+/// No such row, a `set` that does not fit, or the table cannot be written.
 pub fn selftest(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
     let mut all = match options.churn {
         true => Vec::new(),
@@ -67,6 +75,13 @@ pub fn selftest(options: &Options, out: &mut dyn Write) -> Result<bool, Error> {
         all.extend(churned());
     }
     let chosen = choose(all, &options.only)?;
+    for row in &chosen {
+        // What is mistyped says nothing about the verifier: no row is wrong for it.
+        scenario_of(row, options).map_err(|mistakes| Error::Set {
+            row: row.title(),
+            mistakes,
+        })?;
+    }
     let total = chosen.len();
     let queue = Mutex::new(VecDeque::from(chosen));
     let (tell, told) = mpsc::channel();
@@ -120,6 +135,7 @@ fn choose(rows: Vec<Row>, only: &[String]) -> Result<Vec<Row>, Error> {
             return Err(Error::Only {
                 got: name.chars().take(60).collect(),
                 nearest: nearest.map_or("", |row| row.name),
+                rows: names(&rows),
             });
         }
     }
@@ -132,6 +148,29 @@ fn choose(rows: Vec<Row>, only: &[String]) -> Result<Vec<Row>, Error> {
         Some(_) => 2,
     });
     Ok(chosen)
+}
+
+/// The names of rows, each once, in their order.
+fn names(rows: &[Row]) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = Vec::new();
+    for row in rows {
+        if !names.contains(&row.name) {
+            names.push(row.name);
+        }
+    }
+    names
+}
+
+/// A row's scenario with what was overridden; an error tells all mistakes.
+fn scenario_of(row: &Row, options: &Options) -> Result<Scenario, String> {
+    let overrides = Overrides {
+        seed: Some(options.seed.to_string()),
+        set: options.set.clone(),
+        ..Overrides::default()
+    };
+    let file = format!("{}.yaml", row.name);
+    scenario::parse(&row.yaml, &file, &overrides, &|_| None)
+        .map_err(|mistakes| mistakes.to_string())
 }
 
 fn attempt(row: &Row, options: &Options) -> Judgement {
@@ -172,14 +211,7 @@ fn results(
     options: &Options,
     dir: &Path,
 ) -> Result<Results, String> {
-    let overrides = Overrides {
-        seed: Some(options.seed.to_string()),
-        set: options.set.clone(),
-        ..Overrides::default()
-    };
-    let file = format!("{}.yaml", row.name);
-    let scenario = scenario::parse(&row.yaml, &file, &overrides, &|_| None)
-        .map_err(|mistakes| mistakes.to_string())?;
+    let scenario = scenario_of(row, options)?;
     let hub_faults = row
         .specs
         .iter()

@@ -37,6 +37,27 @@ fn a_verifier_that_is_switched_off_fails_every_row_and_one_that_works_none() {
     assert!(!right && table.contains("0 of 3 rows right"), "{table}");
 }
 
+/// A slip of the pen is no verdict on the verifier.
+#[test]
+fn what_is_mistyped_is_said_before_any_row_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |options: &Options| {
+        let mut out = Vec::new();
+        let error = selftest(options, &mut out).unwrap_err().to_string();
+        assert!(out.is_empty(), "{}", String::from_utf8_lossy(&out));
+        error
+    };
+    let error = refused(&options(folder.path(), &["verify=counts"]));
+    assert!(error.starts_with("--set does not fit row"), "{error}");
+    assert!(error.contains("verify should be a mapping"), "{error}");
+    let mut options = options(folder.path(), &[]);
+    options.only = vec!["onest-jsn".into()];
+    let error = refused(&options);
+    for name in ["did you mean `honest-json`", " drop, ", " own-"] {
+        assert!(error.contains(name), "{error}");
+    }
+}
+
 /// A reset, a retry or a join around a lie hides it, or an innocent hub is accused of more.
 #[test]
 fn a_lie_under_churn_is_still_named_and_nothing_else() {
@@ -120,8 +141,15 @@ fn under_churn_a_lie_unnamed_or_another_violation_fails_a_row() {
                 (kind.name(), found.map_or(0, |(_, n)| *n))
             })
             .collect();
-        judge(row, &results).wrong
+        judge(row, &results)
     };
+    // What is demanded does not depend on what came.
+    for kind in [Violation::Lost, Violation::RecoveryBroken] {
+        let judgement = with(&[(kind, 1)]);
+        let demanded = "1 of lost | recovery_broken";
+        assert!(judgement.expected.contains(demanded), "{judgement:?}");
+    }
+    let with = |counts: &[(Violation, u64)]| with(counts).wrong;
     assert_eq!(with(&[(Violation::Lost, 1)]), [""; 0]);
     assert_eq!(with(&[(Violation::RecoveryBroken, 1)]), [""; 0]);
     assert!(!with(&[]).is_empty());
