@@ -198,10 +198,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     humantime::parse_duration(text.trim()).map_err(|_| err())
 }
 
-/// A duration as text that [`parse_duration`] reads back: `1m30s`, `250ms`.
+/// A duration as text that [`parse_duration`] reads back: `1m30s`, `250ms`, `1d`.
 pub fn format_duration(duration: Duration) -> String {
     humantime::format_duration(duration)
         .to_string()
+        .replace("days", "d")
+        .replace("day", "d")
         .replace(' ', "")
 }
 
@@ -220,6 +222,9 @@ mod tests {
         assert_eq!(parse_duration("250ms").unwrap(), Duration::from_millis(250));
         assert_eq!(parse_duration("1.5s").unwrap(), Duration::from_millis(1500));
         assert_eq!(parse_duration("1m30s").unwrap(), Duration::from_secs(90));
+        for text in ["1d", "2d3h", "1m30s"] {
+            assert_eq!(format_duration(parse_duration(text).unwrap()), text);
+        }
     }
 
     #[test]

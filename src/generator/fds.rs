@@ -5,6 +5,7 @@
 
 use rlimit::Resource;
 
+use super::room::FEWER;
 use crate::scenario::{ChaosEntry, REQUESTS_PER_SERVER, Scenario, TargetSpec};
 
 /// Files open besides sockets: logs, results, runtimes, epoll, the metrics endpoint.
@@ -18,8 +19,9 @@ const OVERLAP_ONE_IN: u64 = 50;
 pub enum FdError {
     /// The hard limit is too low, and only an administrator can raise it.
     #[error(
-        "the scenario needs {needed} open files but this process may open {hard} at the most: \
-         raise the hard limit (`ulimit -Hn {needed}`) or run fewer clients (`--scale`)"
+        "{needed} open files are needed but this process may open {hard} at the most: raise the \
+         hard limit (`ulimit -Hn {needed}`) or run fewer clients ({FEWER})",
+        FEWER = FEWER
     )]
     TooFew {
         /// Open files needed.
@@ -96,6 +98,10 @@ mod tests {
         let error = ensure_fds(hard + 1).unwrap_err().to_string();
         assert!(error.contains(&(hard + 1).to_string()), "{error}");
         assert!(error.contains("ulimit"), "{error}");
+        assert!(
+            error.contains("`--scale`; with bench-self `--clients`"),
+            "{error}"
+        );
     }
 
     #[test]

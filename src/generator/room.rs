@@ -66,6 +66,9 @@ pub enum Resource {
     Ports,
 }
 
+/// How to have fewer clients, in each command that says so.
+pub(super) const FEWER: &str = "`--scale`; with bench-self `--clients`";
+
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Lack { of, needed, there } = self;
@@ -73,12 +76,12 @@ impl fmt::Display for Lack {
             Resource::Files => write!(
                 f,
                 "the scenario needs {needed} open files but this process may open {there} at the most: \
-                 raise the hard limit (`ulimit -Hn {needed}`) or run fewer clients (`--scale`)"
+                 raise the hard limit (`ulimit -Hn {needed}`) or run fewer clients ({FEWER})"
             ),
             Resource::Memory => write!(
                 f,
                 "the scenario needs about {} MiB of memory and {} MiB are free: \
-                 run fewer clients (`--scale`), or run it on a larger box",
+                 run fewer clients ({FEWER}), or run it on a larger box",
                 needed >> 20,
                 there >> 20
             ),
@@ -86,7 +89,7 @@ impl fmt::Display for Lack {
                 f,
                 "the scenario opens {needed} connections to one target and this box has {there} ports for them: \
                  connect from more addresses (`--source-addresses 127.0.0.1-127.0.0.{}`), widen \
-                 net.ipv4.ip_local_port_range, or run fewer clients (`--scale`)",
+                 net.ipv4.ip_local_port_range, or run fewer clients ({FEWER})",
                 needed.div_ceil(*there.max(&1)).clamp(2, 254)
             ),
         }
@@ -146,7 +149,10 @@ mod tests {
             let lacks = lacks(&of(clients), addresses, &machine);
             for lack in &lacks {
                 let text = lack.to_string();
-                assert!(text.contains("--scale"), "{text}");
+                assert!(
+                    text.contains("`--scale`; with bench-self `--clients`"),
+                    "{text}"
+                );
             }
             lacks.iter().map(|lack| lack.of).collect()
         };
