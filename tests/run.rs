@@ -349,7 +349,7 @@ fn a_loss_shows_while_the_run_lasts() {
 /// One is never started again, the other comes back with room for half of the clients.
 #[test]
 fn a_hub_that_dies_in_mid_run_is_no_pass() {
-    let scenario = CALM.replace("duration: 3s", "duration: 4s\ndrain: 1s");
+    let scenario = CALM.replace("duration: 3s", "duration: 6s\ndrain: 1s");
     let start = |again: Option<&'static str>| {
         let bench = Bench::new(&scenario);
         let (hub, url) = start_hub(&bench.path(""), &[]);
@@ -404,6 +404,9 @@ fn an_interrupted_run_reports_what_it_has_seen() {
     let mut lines = stderr.lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("phase=load")));
     running.signal("-INT");
+    // Whoever sees nothing happen must know for how long.
+    let said = "interrupted: draining up to 1m10s; press ctrl-C again to leave at once";
+    assert!(lines.any(|line| line == said));
     lines.for_each(drop);
     assert_eq!(running.0.wait().unwrap().code(), Some(130));
     let report = fs::read(bench.path("out/report.json")).unwrap();

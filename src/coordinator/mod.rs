@@ -11,4 +11,4 @@ pub mod phase;
 
 pub use actor::Coordinator;
 pub use messages::{CoordinatorConfig, Finished, FleetHandle, Fleets, Interrupt, Observe, Tick};
-pub use phase::{Phase, Standing};
+pub use phase::{Phase, RETURN_WITHIN, Standing};

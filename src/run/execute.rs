@@ -1,6 +1,8 @@
 //! Arbiters, fleets, coordinator, signals.
 
+use std::cell::RefCell;
 use std::ops::Range;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use actix::{Actor, Addr};
@@ -10,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::chaos::Plan;
 use crate::client::SharedConfig;
 use crate::coordinator::{
-    Coordinator, CoordinatorConfig, Finished, FleetHandle, Fleets, Interrupt, Tick,
+    Coordinator, CoordinatorConfig, Finished, FleetHandle, Fleets, Interrupt, Observe, Phase, Tick,
 };
 use crate::fleet::{Fleet, FleetConfig};
 use crate::hub::Hub;
@@ -34,7 +36,7 @@ pub(super) fn execute(job: Job, watch: Watch) -> (Finished, Watch) {
 }
 
 async fn conduct(job: Job, watch: Watch) -> (Finished, Watch) {
-    let watch = std::rc::Rc::new(std::cell::RefCell::new(watch));
+    let watch = Rc::new(RefCell::new(watch));
     let (finished, end) = oneshot::channel();
     let watcher = watch.clone();
     let coordinator = Coordinator::new(CoordinatorConfig {
@@ -47,7 +49,7 @@ async fn conduct(job: Job, watch: Watch) -> (Finished, Watch) {
         finished,
     })
     .start();
-    listen_for_signals(coordinator.clone());
+    listen_for_signals(coordinator.clone(), Rc::downgrade(&watch));
     let (fleets, arbiters, mut failures) = start_fleets(
         &job.shared,
         &job.plan,
@@ -84,9 +86,9 @@ async fn conduct(job: Job, watch: Watch) -> (Finished, Watch) {
 }
 
 /// Waits until the coordinator's task has let go of the watch.
-async fn loop_until_alone(mut watch: std::rc::Rc<std::cell::RefCell<Watch>>) -> Watch {
+async fn loop_until_alone(mut watch: Rc<RefCell<Watch>>) -> Watch {
     loop {
-        match std::rc::Rc::try_unwrap(watch) {
+        match Rc::try_unwrap(watch) {
             Ok(watch) => return watch.into_inner(),
             Err(shared) => watch = shared,
         }
@@ -138,16 +140,22 @@ fn deal(clients: u32, arbiters: u32) -> impl Iterator<Item = Range<u32>> {
 }
 
 /// Ctrl-C and SIGTERM interrupt the run; a second one ends it at once.
-fn listen_for_signals(coordinator: Addr<Coordinator>) {
+fn listen_for_signals(coordinator: Addr<Coordinator>, watch: Weak<RefCell<Watch>>) {
     use tokio::signal::unix::{SignalKind, signal};
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let coordinator = coordinator.clone();
+        let (coordinator, watch) = (coordinator.clone(), watch.clone());
         match signal(kind) {
             Ok(mut signals) => {
                 actix_rt::spawn(async move {
                     while signals.recv().await.is_some() {
+                        let before = coordinator.send(Observe).await;
                         if coordinator.send(Interrupt).await.is_err() {
                             return;
+                        }
+                        if let Ok((Phase::Loading { .. } | Phase::Draining { .. }, _)) = before
+                            && let Some(watch) = watch.upgrade()
+                        {
+                            watch.borrow_mut().interrupted();
                         }
                     }
                 });

@@ -174,6 +174,7 @@ pub(crate) fn run_with(
     dir.write_scenario(&scenario::to_yaml(&scenario))?;
     let shown = Shown {
         quiet: options.quiet,
+        lies: options.hub_faults.iter().map(ToString::to_string).collect(),
         progress: Paint::detect(std::io::stderr().is_terminal(), options.no_color),
     };
     let watch = Watch::new(&scenario, &info, &dir, exporter, metrics.as_ref(), shown)?;

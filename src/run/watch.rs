@@ -4,8 +4,9 @@
 use std::io::Write as _;
 use std::sync::{Arc, PoisonError};
 
+use crate::base::units::format_duration;
 use crate::chaos::Injection;
-use crate::coordinator::{Phase, Tick};
+use crate::coordinator::{Phase, RETURN_WITHIN, Tick};
 use crate::exporter::{self, MetricsServer, SharedState};
 use crate::generator::{Forecast, GeneratorFacts, Sampler};
 use crate::report::progress::{Now, Progress, ProgressMode};
@@ -29,6 +30,8 @@ pub(super) struct Watch {
     events: EventLog,
     exporter: SharedState,
     phase: &'static str,
+    /// The first interrupt was answered.
+    interrupted: bool,
     monitor: Monitor,
     /// When the load began, s; 0 until then.
     joined_s: f64,
@@ -53,6 +56,7 @@ impl Watch {
         if mode != ProgressMode::Quiet {
             let facts = Banner {
                 target: &info.target,
+                lies: shown.lies,
                 out: dir.path(),
                 metrics: metrics.map(MetricsServer::addr),
                 forecast,
@@ -70,6 +74,7 @@ impl Watch {
             sampler,
             exporter,
             phase: "",
+            interrupted: false,
             monitor: Monitor::new(scenario),
             joined_s: 0.0,
             forecast,
@@ -132,6 +137,16 @@ impl Watch {
                 self.monitor.look(tick.now - start, tick.snapshot)
             }
             _ => None,
+        }
+    }
+
+    /// Somebody interrupted the run, which drains now. Silence would be taken for a hang.
+    pub(super) fn interrupted(&mut self) {
+        if !std::mem::replace(&mut self.interrupted, true) {
+            self.progress.event(&format!(
+                "interrupted: draining up to {}; press ctrl-C again to leave at once",
+                format_duration(RETURN_WITHIN + self.scenario.drain)
+            ));
         }
     }
 
@@ -248,9 +263,11 @@ pub(super) fn show(dir: &ResultsDir, results: &Results, again: &str, paint: Pain
 }
 
 /// How a run is shown.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shown {
     pub(super) quiet: bool,
+    /// What the embedded hub is told to do wrong.
+    pub(super) lies: Vec<String>,
     /// Colours of what goes to stderr.
     pub(super) progress: Paint,
 }
@@ -263,7 +280,7 @@ fn fault_line(at_s: f64, injection: &Injection, pool: Option<&str>) -> String {
     };
     let of = pool.map_or(String::new(), |pool| format!(" of {pool}"));
     let lasts = injection.lasts.map_or(String::new(), |lasts| {
-        format!(" for {}", crate::base::units::format_duration(lasts))
+        format!(" for {}", format_duration(lasts))
     });
     format!("  t={at_s:.1}s  {}{hit}{of}{lasts}", injection.kind.name())
 }

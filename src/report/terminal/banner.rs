@@ -16,6 +16,8 @@ use crate::scenario::{ChaosEntry, Destination, Pool, Scenario, Share, Sizes, Tim
 pub struct Banner<'a> {
     /// Scheme, host and hub as they may be shown: never a token.
     pub target: &'a str,
+    /// What the embedded hub is told to do wrong, as it was written.
+    pub lies: Vec<String>,
     /// The results folder.
     pub out: &'a Path,
     /// The metrics endpoint, when there is one.
@@ -67,6 +69,7 @@ pub fn banner(scenario: &Scenario, facts: &Banner<'_>, paint: Paint) -> String {
         false => faults,
     };
     section(&mut out, paint, "faults", &faults);
+    section(&mut out, paint, "hub lies", &facts.lies);
     section(
         &mut out,
         paint,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::measured::lines as measured_lines;
 use super::table::{columns, section, wrapped};
 use super::{Paint, incidents};
@@ -41,6 +43,7 @@ pub fn summary(results: &Results, again: &Again<'_>, paint: Paint) -> String {
     section(&mut out, paint, "publishes", &publishes(results));
     section(&mut out, paint, "clients", &clients(results));
     section(&mut out, paint, "faults", &faults(results));
+    section(&mut out, paint, "hub lies", &lies(results));
     out.push('\n');
     section(&mut out, paint, "latency", &latencies(results, paint));
     let thresholds: Vec<_> = results
@@ -309,6 +312,20 @@ fn faults(results: &Results) -> Vec<String> {
     }
 }
 
+/// What the embedded hub was told to do wrong, as often as it did; nothing of an honest hub.
+fn lies(results: &Results) -> Vec<String> {
+    let told = results.hub_truth.as_ref().and_then(|t| t.get("faults"));
+    let told = told.and_then(Value::as_object).into_iter().flatten();
+    let told = told.filter_map(|(kind, n)| Some((kind, n.as_u64().filter(|n| *n > 0)?)));
+    let items: Vec<_> = told
+        .map(|(kind, n)| format!("{} {kind}", count(n)))
+        .collect();
+    match items.is_empty() {
+        true => Vec::new(),
+        false => wrapped(&items, ", "),
+    }
+}
+
 fn latencies(results: &Results, paint: Paint) -> Vec<String> {
     let rows: Vec<_> = LatencyKind::ALL
         .into_iter()
@@ -388,7 +405,7 @@ fn truth(results: &Results, paint: Paint) -> Vec<String> {
     let wrong = groups.iter().filter(|check| !check.agrees());
     match wrong.clone().count() {
         0 if groups.is_empty() => {}
-        0 => items.push(format!("each of {} groups", count(groups.len() as u64 / 3))),
+        0 => items.push(each_of(groups.len() as u64 / 3)),
         _ => items.extend(
             wrong
                 .take(GROUPS_SAID)
@@ -396,6 +413,11 @@ fn truth(results: &Results, paint: Paint) -> Vec<String> {
         ),
     }
     wrapped(&items, ", ")
+}
+
+fn each_of(groups: u64) -> String {
+    let s = if groups == 1 { "" } else { "s" };
+    format!("each of {} group{s}", count(groups))
 }
 
 fn verifier(results: &Results) -> Vec<String> {

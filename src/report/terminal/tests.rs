@@ -121,6 +121,7 @@ fn clients_that_stayed_away_are_seen() {
 fn the_banner_says_what_is_about_to_happen() {
     let facts = Banner {
         target: "embedded hub",
+        lies: vec!["drop,at=8s,count=1".into()],
         out: Path::new("results/quickstart"),
         metrics: Some("127.0.0.1:9464".parse().unwrap()),
         forecast: crate::generator::Forecast::of(&scenario()),
@@ -149,6 +150,25 @@ fn a_hub_that_disagrees_is_seen() {
         text.contains("NO: publishes executed 1,999, expected 2,000"),
         "{text}"
     );
+}
+
+/// A result that was spoilt on purpose must not be taken for one of an honest hub.
+#[test]
+fn what_the_hub_was_told_to_do_wrong_is_said() {
+    let mut results = results();
+    assert!(!shown(&results).contains("hub lies"));
+    results.hub_truth.as_mut().unwrap()["faults"] = serde_json::json!({"drop": 1, "swap": 2000});
+    let text = shown(&results);
+    assert!(
+        text.contains("hub lies      1 drop, 2,000 swap\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn one_group_is_one() {
+    assert_eq!(each_of(1), "each of 1 group");
+    assert_eq!(each_of(1200), "each of 1,200 groups");
 }
 
 #[test]
