@@ -72,6 +72,7 @@ fn an_honest_hub_is_not_accused_however_often_connections_break() {
         (heard..=dialled).contains(&granted),
         "{granted} of {heard} to {dialled}"
     );
+    in_order(&bench);
     for name in ["scenario.yaml", "events.jsonl"] {
         assert!(bench.path("out").join(name).exists(), "{name}");
     }
@@ -87,6 +88,34 @@ fn executed_what_was_acked(truth: &Value, report: &Value) {
     assert!(
         (acked..=acked + unknown).contains(&executed),
         "{executed} executed, {acked} acked, {unknown} unknown"
+    );
+}
+
+/// The event log is sorted, and a phase stands there at the time at which it began: the load
+/// lasts as long as it lasts, and the faults are counted from its beginning.
+fn in_order(bench: &Bench) {
+    let events = fs::read_to_string(bench.path("out/events.jsonl")).unwrap();
+    let events: Vec<Value> = (events.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let times: Vec<_> = events.iter().map(|e| e["at_s"].as_f64().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    let began = |name: &str| {
+        let phase = |e: &&Value| e["event"] == "phase" && e["name"] == name;
+        let phase = events.iter().find(phase).unwrap();
+        phase["at_s"].as_f64().unwrap()
+    };
+    let load = program::report_in(&bench.path("out"), "")["run"]["load_s"]
+        .as_f64()
+        .unwrap();
+    let lasted = began("drain") - began("load");
+    assert!((lasted - load).abs() < 0.005, "{lasted} s and not {load}");
+    assert!(began("connect") < began("load") && began("drain") < began("settle"));
+    let first = events.iter().find(|e| e["event"] == "chaos").unwrap();
+    let first = first["at_s"].as_f64().unwrap() - began("load");
+    assert!(
+        (first - 0.5).abs() < 1e-6,
+        "the first fault {first} s after the load began"
     );
 }
 

@@ -48,6 +48,8 @@ pub struct Coordinator {
     pub(super) finished: Option<oneshot::Sender<Finished>>,
     times: Timetable,
     pub(super) phase: Phase,
+    /// Phases that began, until the watcher hears of them.
+    entered: Vec<(Time, Phase)>,
     pub(super) fleets: Vec<FleetHandle>,
     pub(super) seen: Vec<Seen>,
     /// Fleets that have yet to hear that another is lost.
@@ -98,6 +100,7 @@ impl Coordinator {
             phase: Phase::Connecting {
                 since: config.clock.now(),
             },
+            entered: Vec::new(),
             fleets: Vec::new(),
             seen: Vec::new(),
             untold: Vec::new(),
@@ -236,6 +239,14 @@ impl Coordinator {
 
     fn enter(&mut self, phase: Phase, ctx: &mut Context<Self>) {
         tracing::debug!(?phase, "phase");
+        if phase.name() != self.phase.name() {
+            let at = match phase {
+                // What the plan counts from.
+                Phase::Loading { start } => start,
+                _ => self.clock.now(),
+            };
+            self.entered.push((at, phase));
+        }
         self.phase = phase;
         match phase {
             Phase::Loading { start } => self.start_load(start, ctx),
@@ -302,6 +313,7 @@ impl Coordinator {
             standing: self.standing(),
             snapshot: &snapshot,
             progress: &progress,
+            entered: &std::mem::take(&mut self.entered),
             injected: &injected,
             interrupted: self.interrupts > 0,
         };
@@ -383,6 +395,7 @@ impl Handler<Fleets> for Coordinator {
         self.failures.extend(failures);
         let now = self.clock.now();
         self.phase = Phase::Connecting { since: now };
+        self.entered.push((now, self.phase));
         self.seen = fleets
             .iter()
             .map(|_| Seen {

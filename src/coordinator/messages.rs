@@ -40,6 +40,8 @@ pub struct Tick<'a> {
     pub snapshot: &'a Snapshot,
     /// What the verifiers have seen so far.
     pub progress: &'a Progress,
+    /// Phases that began since the last tick, each with its time.
+    pub entered: &'a [(Time, Phase)],
     /// Faults that came due since the last tick, with the time from the start of the load.
     pub injected: &'a [Arc<Injection>],
     /// Somebody interrupted the run.

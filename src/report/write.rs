@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,7 +14,7 @@ use serde::Serialize;
 use super::results::{IncidentRecord, Results};
 
 /// The most lines in `events.jsonl`; what comes later is counted.
-pub const EVENTS_MAX: u64 = 200_000;
+pub const EVENTS_MAX: usize = 200_000;
 /// How many folders of one name and second are told apart.
 const SAME_SECOND_MAX: u32 = 99;
 
@@ -120,7 +121,7 @@ impl ResultsDir {
     pub fn events(&self) -> Result<EventLog, WriteError> {
         let path = self.path.join("events.jsonl");
         match File::create(&path) {
-            Ok(file) => Ok(EventLog::new(file)),
+            Ok(file) => Ok(EventLog::new(file, path)),
             Err(source) => Err(WriteError {
                 what: "make",
                 path,
@@ -182,28 +183,37 @@ struct Line<'a> {
 
 /// The writer of `events.jsonl`. At most [`EVENTS_MAX`] lines; what does not fit, or cannot
 /// be written, is counted, and the last line says so.
+///
+/// Lines are written as they come, a second or so late and some after later ones; when the
+/// log ends they are put in the order of their times.
 #[derive(Debug)]
 pub struct EventLog {
+    path: PathBuf,
     file: BufWriter<File>,
-    lines: u64,
+    /// The time and the length of each line.
+    written: Vec<(f64, usize)>,
     dropped: u64,
 }
 
 impl EventLog {
-    fn new(file: File) -> Self {
+    fn new(file: File, path: PathBuf) -> Self {
         EventLog {
+            path,
             file: BufWriter::new(file),
-            lines: 0,
+            written: Vec::new(),
             dropped: 0,
         }
     }
 
     /// Adds a line, `at_s` seconds after the start of the run.
     pub fn push(&mut self, at_s: f64, event: &Event<'_>) {
-        if self.lines >= EVENTS_MAX || self.write(&Line { at_s, event }).is_err() {
+        if self.written.len() >= EVENTS_MAX {
             self.dropped += 1;
-        } else {
-            self.lines += 1;
+            return;
+        }
+        match self.write(&Line { at_s, event }) {
+            Ok(length) => self.written.push((at_s, length)),
+            Err(_) => self.dropped += 1,
         }
     }
 
@@ -220,11 +230,16 @@ impl EventLog {
         self.file.flush()
     }
 
-    /// Ends the file, with a last line about dropped ones if there are any.
+    /// Ends the file: lines in the order of their times, and a last one about dropped ones if
+    /// there are any.
     ///
     /// # Errors
     /// The file system refuses.
     pub fn finish(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        if !self.written.is_sorted_by(|one, next| one.0 <= next.0) {
+            self.sort()?;
+        }
         if self.dropped > 0 {
             let dropped = self.dropped;
             self.write(&serde_json::json!({"event": "dropped", "lines": dropped}))?;
@@ -232,10 +247,37 @@ impl EventLog {
         self.file.flush()
     }
 
-    fn write(&mut self, line: &impl Serialize) -> io::Result<()> {
+    /// Writes the lines anew, beside the file, and goes on there. One line is held at a time:
+    /// a fault that hits ten thousand clients names them all.
+    fn sort(&mut self) -> io::Result<()> {
+        let mut from = 0;
+        let mut lines: Vec<(f64, u64, usize)> = Vec::with_capacity(self.written.len());
+        for &(at_s, length) in &self.written {
+            lines.push((at_s, from, length));
+            from += length as u64;
+        }
+        lines.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let unsorted = File::open(&self.path)?;
+        let beside = self.path.with_file_name(".events.jsonl.part");
+        let mut sorted = BufWriter::new(File::create(&beside)?);
+        let mut line = Vec::new();
+        for (_, from, length) in lines {
+            line.resize(length, 0);
+            unsorted.read_exact_at(&mut line, from)?;
+            sorted.write_all(&line)?;
+        }
+        sorted.flush()?;
+        fs::rename(&beside, &self.path)?;
+        self.file = sorted;
+        Ok(())
+    }
+
+    /// Returns the length of the line.
+    fn write(&mut self, line: &impl Serialize) -> io::Result<usize> {
         let mut json = serde_json::to_vec(line)?;
         json.push(b'\n');
-        self.file.write_all(&json)
+        self.file.write_all(&json)?;
+        Ok(json.len())
     }
 }
 
@@ -297,8 +339,11 @@ mod tests {
             for_s: None,
         };
         log.push(5.5, &chaos);
-        log.lines = EVENTS_MAX;
+        // Heard of later, and began before.
+        log.push(2.5, &Event::Phase { name: "drain" });
+        let lines = std::mem::replace(&mut log.written, vec![(6.0, 0); EVENTS_MAX]);
         log.push(6.0, &chaos);
+        log.written = lines;
         assert_eq!(log.dropped(), 1);
         log.finish().unwrap();
         let text = fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
@@ -306,11 +351,13 @@ mod tests {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        assert_eq!(lines.len(), 3);
-        assert_eq!(lines[1]["event"], "chaos");
-        assert_eq!(lines[1]["slots"], serde_json::json!([4, 7]));
+        let times: Vec<_> = lines.iter().map(|line| line["at_s"].as_f64()).collect();
+        assert_eq!(times, [Some(0.0), Some(2.5), Some(5.5), None]);
+        assert_eq!(lines[1]["name"], "drain");
+        assert_eq!(lines[2]["event"], "chaos");
+        assert_eq!(lines[2]["slots"], serde_json::json!([4, 7]));
         assert_eq!(
-            lines[2],
+            lines[3],
             serde_json::json!({"event": "dropped", "lines": 1})
         );
     }

@@ -29,7 +29,6 @@ pub(super) struct Watch {
     progress: Progress,
     events: EventLog,
     exporter: SharedState,
-    phase: &'static str,
     /// The first interrupt was answered.
     interrupted: bool,
     monitor: Monitor,
@@ -73,7 +72,6 @@ impl Watch {
             timeline: Timeline::default(),
             sampler,
             exporter,
-            phase: "",
             interrupted: false,
             monitor: Monitor::new(scenario),
             joined_s: 0.0,
@@ -86,7 +84,10 @@ impl Watch {
     pub(super) fn tick(&mut self, tick: &Tick<'_>) -> Option<String> {
         let t_s = tick.now.as_secs_f64();
         self.joined_s = tick.load_start.map_or(0.0, |start| start.as_secs_f64());
-        self.phase(tick.phase, t_s);
+        for (at, phase) in tick.entered {
+            let name = phase.name();
+            self.events.push(at.as_secs_f64(), &Event::Phase { name });
+        }
         self.faults(tick, t_s);
         let process = self
             .sampler
@@ -162,13 +163,6 @@ impl Watch {
     /// By threshold, the worst of its stretches.
     pub(super) fn worst(&self) -> Vec<Option<f64>> {
         self.monitor.worst()
-    }
-
-    fn phase(&mut self, phase: Phase, t_s: f64) {
-        if self.phase != phase.name() {
-            self.phase = phase.name();
-            self.events.push(t_s, &Event::Phase { name: self.phase });
-        }
     }
 
     fn faults(&mut self, tick: &Tick<'_>, t_s: f64) {
