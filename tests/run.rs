@@ -73,6 +73,24 @@ fn an_honest_hub_is_not_accused_however_often_connections_break() {
         "{granted} of {heard} to {dialled}"
     );
     in_order(&bench);
+    // The story of each client is whole, without an incident.
+    let mut told = [0; 3];
+    for slot in 0..40 {
+        let slot = slot.to_string();
+        let story = bench
+            .command(&["report", "out", "--client", &slot])
+            .output();
+        let story = text(&story.unwrap());
+        for (n, what) in ["  transport lost (", "  recovered\n", "  rejoined\n"]
+            .iter()
+            .enumerate()
+        {
+            told[n] += story.matches(what).count() as u64;
+        }
+    }
+    let counted = ["disconnects", "recoveries", "reconnects"];
+    let counted = counted.map(|name| count(&report, &format!("/clients/{name}")));
+    assert_eq!(told, counted);
     for name in ["scenario.yaml", "events.jsonl"] {
         assert!(bench.path("out").join(name).exists(), "{name}");
     }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::base::{GroupId, Slot, Time};
-use crate::metrics::LatencyKind;
+use crate::metrics::{LatencyKind, Turn};
 use crate::protocol::{Event, Operation, RecoveryFailure, Session};
 use crate::verify;
 use crate::wire::Downstream;
@@ -208,6 +208,7 @@ impl Me {
                     .recovery_confirmed(self.slot, now);
                 self.set_phase(Phase::Connected);
                 self.clients(|clients| clients.recoveries += 1);
+                self.turn(Turn::Recovered, now);
                 if let Some(lost) = self.lost_at.take() {
                     self.record(LatencyKind::Recovery, now.micros_since(lost));
                 }
@@ -218,6 +219,7 @@ impl Me {
                     Some(crate::wire::close::NORMAL) => verify::ConnectionEnd::CleanClose,
                     _ => verify::ConnectionEnd::NotRecoverable,
                 };
+                self.turn(Turn::SessionOver, now);
                 self.ended(end, now);
             }
             Event::ConnectFailed(error) => {
@@ -228,12 +230,14 @@ impl Me {
                 self.shared.notes.borrow_mut().push(error);
             }
             Event::RejoinDone { .. } => {
+                self.turn(Turn::Rejoined, now);
                 if let Some(lost) = self.lost_at.take() {
                     self.record(LatencyKind::Reconnect, now.micros_since(lost));
                 }
             }
             Event::RejoinFailed { group, error } => {
                 self.clients(|clients| clients.rejoin_failures += 1);
+                self.turn(Turn::JoinRefused, now);
                 tracing::debug!(slot = %self.slot, %group, %error, "rejoin failed");
             }
             Event::Answered {
@@ -270,14 +274,22 @@ impl Me {
             Event::Stopped => {
                 self.first_dial_ends();
                 if self.presence.is_leaving() {
+                    self.turn(Turn::Left, now);
                     self.departed(now);
                 } else {
+                    self.turn(Turn::Stopped, now);
                     // By its policy it does not come back: nobody need wait for it.
                     self.gone();
                 }
                 self.set_phase(Phase::Stopped);
             }
         }
+    }
+
+    /// A turn in this client's story.
+    pub(super) fn turn(&self, turn: Turn, now: Time) {
+        let mut moments = self.shared.moments.borrow_mut();
+        moments.push(now, self.slot, turn);
     }
 
     pub(super) fn clients(&self, count: impl FnOnce(&mut crate::metrics::ClientCounts)) {
@@ -306,6 +318,9 @@ impl Me {
             clients.connects += 1;
             clients.reconnects += u64::from(epoch > 0);
         });
+        if epoch > 0 {
+            self.turn(Turn::Reconnected, now);
+        }
         self.record(LatencyKind::Connect, now.micros_since(self.dialled_at));
         if epoch == 0 {
             self.shared
@@ -345,6 +360,12 @@ impl Me {
             (false, false) => verify::LossCause::Hub,
         };
         (self.injected, self.gave_up) = (false, false);
+        let turn = match cause {
+            verify::LossCause::Injected => Turn::LostInjected,
+            verify::LossCause::Hub => Turn::LostHub,
+            verify::LossCause::Harness => Turn::LostHarness,
+        };
+        self.turn(turn, now);
         self.shared
             .shard
             .borrow_mut()
@@ -380,6 +401,11 @@ impl Me {
 
     fn recovery_failed(&mut self, failure: RecoveryFailure, now: Time) {
         self.clients(|clients| clients.recovery_failures += 1);
+        let turn = match failure {
+            RecoveryFailure::Refused => Turn::RecoveryRefused,
+            RecoveryFailure::WindowPassed => Turn::RecoveryGivenUp,
+        };
+        self.turn(turn, now);
         let forgotten = self
             .lost_at
             .is_some_and(|lost| self.shared.restarted_about(lost, now));

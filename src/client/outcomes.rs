@@ -1,7 +1,7 @@
 //! Answers and outcomes of requests, told to the verifier and the counters.
 
 use crate::base::{Slot, Time};
-use crate::metrics::LatencyKind;
+use crate::metrics::{LatencyKind, Turn};
 use crate::protocol::{Answer, Operation, Outcome, Session, Settled};
 use crate::verify;
 
@@ -75,6 +75,9 @@ impl Me {
             clients.joins += u64::from(done);
             clients.join_failures += u64::from(!done && refused);
         });
+        if !done && refused {
+            self.turn(Turn::JoinRefused, now);
+        }
         if (done || refused)
             && let Some(left) = self.unjoined.filter(|n| *n > 0)
         {

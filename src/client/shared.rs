@@ -13,7 +13,7 @@ use super::alarm::{Alarms, Ringer};
 use super::directory::Directory;
 use super::sabotage::Sabotage;
 use crate::base::{Clock, GroupId, Seed, Slot, Time};
-use crate::metrics::Snapshot;
+use crate::metrics::{Moments, Snapshot};
 use crate::protocol::SessionConfig;
 use crate::scenario::{Audiences, Scenario};
 use crate::transport::{
@@ -95,6 +95,8 @@ pub struct Shared {
     pub(crate) load_start: Cell<Option<Time>>,
     /// Nothing more is to be published, whatever the plan says.
     pub(crate) load_over: Cell<bool>,
+    /// What happened to clients, lately.
+    pub(crate) moments: RefCell<Moments>,
     /// Why connects failed, lately.
     pub(crate) notes: RefCell<Notes>,
 }
@@ -180,6 +182,7 @@ impl Shared {
             restarts: RefCell::default(),
             load_start: Cell::new(None),
             load_over: Cell::new(false),
+            moments: RefCell::default(),
             notes: RefCell::default(),
             scenario,
         }))

@@ -14,7 +14,7 @@ use crate::base::{Clock, Time};
 use crate::chaos::Plan;
 use crate::fleet::{Begin, Deliver, Lost, Report, StartLoad, StopLoad};
 use crate::hub::Hub;
-use crate::metrics::Snapshot;
+use crate::metrics::{Moments, Snapshot};
 use crate::scenario::{ChaosKind, Scenario};
 use crate::verify::{self, Facts, Letter, Mirror, Progress};
 
@@ -50,6 +50,8 @@ pub struct Coordinator {
     pub(super) phase: Phase,
     /// Phases that began, until the watcher hears of them.
     entered: Vec<(Time, Phase)>,
+    /// What happened to clients, likewise: once a second.
+    moments: Moments,
     pub(super) fleets: Vec<FleetHandle>,
     pub(super) seen: Vec<Seen>,
     /// Fleets that have yet to hear that another is lost.
@@ -101,6 +103,7 @@ impl Coordinator {
                 since: config.clock.now(),
             },
             entered: Vec::new(),
+            moments: Moments::default(),
             fleets: Vec::new(),
             seen: Vec::new(),
             untold: Vec::new(),
@@ -314,6 +317,7 @@ impl Coordinator {
             snapshot: &snapshot,
             progress: &progress,
             entered: &std::mem::take(&mut self.entered),
+            moments: &std::mem::take(&mut self.moments),
             injected: &injected,
             interrupted: self.interrupts > 0,
         };
@@ -446,6 +450,7 @@ impl Handler<Report> for Coordinator {
         if let Some(snapshot) = report.snapshot.take() {
             seen.snapshot = *snapshot;
         }
+        self.moments.merge(std::mem::take(&mut report.moments));
         seen.at = self.clock.now();
         seen.report = Some(report);
         self.connected_peak = self.connected_peak.max(self.standing().connected);

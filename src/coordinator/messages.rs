@@ -12,7 +12,7 @@ use crate::base::{Clock, Time};
 use crate::chaos::{Injection, Plan};
 use crate::fleet::Fleet;
 use crate::hub::{Hub, Truth};
-use crate::metrics::Snapshot;
+use crate::metrics::{Moments, Snapshot};
 use crate::scenario::Scenario;
 use crate::verify::{self, Progress, Verification};
 
@@ -42,6 +42,8 @@ pub struct Tick<'a> {
     pub progress: &'a Progress,
     /// Phases that began since the last tick, each with its time.
     pub entered: &'a [(Time, Phase)],
+    /// What happened to clients since the last tick, as far as it is heard of.
+    pub moments: &'a Moments,
     /// Faults that came due since the last tick, with the time from the start of the load.
     pub injected: &'a [Arc<Injection>],
     /// Somebody interrupted the run.

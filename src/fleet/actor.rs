@@ -278,6 +278,7 @@ impl Fleet {
             letters: Vec::new(),
             told: self.telling.told(),
             snapshot: None,
+            moments: self.shared.moments.take(),
             notes: self.shared.notes.borrow_mut().take(),
         }
     }

@@ -8,7 +8,7 @@ use actix::{Message, Recipient};
 use crate::base::Time;
 use crate::chaos::Plan;
 use crate::client::SharedConfig;
-use crate::metrics::Snapshot;
+use crate::metrics::{Moments, Snapshot};
 use crate::verify::{self, ExchangeCounts, Facts, Letter, Progress, ShardOutcome};
 
 /// What a fleet needs to know. `Send`: made by the coordinator's thread.
@@ -58,6 +58,8 @@ pub struct Report {
     pub told: Told,
     /// Totals, once a second.
     pub snapshot: Option<Box<Snapshot>>,
+    /// What happened to clients since the last report.
+    pub moments: Moments,
     /// Things worth telling.
     pub notes: Vec<String>,
 }

@@ -40,6 +40,12 @@ impl Events {
                     let text = format!("injected {}{lasts}", word("kind"));
                     events.lines.push((at, text, slots));
                 }
+                Some("client") => {
+                    let slot = value["slot"].as_u64().and_then(|n| u32::try_from(n).ok());
+                    // Of nobody it is nobody's story.
+                    let line = slot.map(|slot| (at, word("what"), vec![slot]));
+                    events.lines.extend(line);
+                }
                 // Incidents are told from the report, with all of their evidence.
                 _ => {}
             }
@@ -136,6 +142,9 @@ mod tests {
             "{\"at_s\":1.0,\"event\":\"phase\",\"name\":\"load\"}
 {\"at_s\":5.5,\"event\":\"chaos\",\"kind\":\"blackout\",\"slots\":[4,9],\"for_s\":2.0}
 {\"at_s\":6.5,\"event\":\"chaos\",\"kind\":\"reset\",\"slots\":[9],\"for_s\":null}
+{\"at_s\":5.6,\"event\":\"client\",\"slot\":4,\"what\":\"transport lost (injected)\"}
+{\"at_s\":7.1,\"event\":\"client\",\"slot\":4,\"what\":\"recovered\"}
+{\"at_s\":7.2,\"event\":\"client\",\"slot\":9,\"what\":\"reconnected\"}
 not a line\n",
         );
         assert_eq!(events.unreadable, 1);
@@ -143,10 +152,13 @@ not a line\n",
         let places = [
             "phase load",
             "injected blackout for 2 s",
+            "transport lost (injected)",
+            "recovered",
             "LOST (as receiver)",
         ]
         .map(|part| text.find(part).unwrap_or_else(|| panic!("{part}: {text}")));
         assert!(places.is_sorted(), "{text}");
+        assert!(!text.contains("reconnected"), "{text}");
         assert!(!text.contains("reset") && !text.contains("ECHO"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
         assert!(story(&results, &events, 3).contains("LOST (as publisher)"));

@@ -15,6 +15,8 @@ use super::results::{IncidentRecord, Results};
 
 /// The most lines in `events.jsonl`; what comes later is counted.
 pub const EVENTS_MAX: usize = 200_000;
+/// The most of them about single clients: they must not crowd faults and incidents out.
+const CLIENT_EVENTS_MAX: usize = 100_000;
 /// How many folders of one name and second are told apart.
 const SAME_SECOND_MAX: u32 = 99;
 
@@ -168,6 +170,13 @@ pub enum Event<'a> {
         /// For how long, s, where it lasts.
         for_s: Option<f64>,
     },
+    /// Something happened to a client.
+    Client {
+        /// Which.
+        slot: u32,
+        /// What.
+        what: &'a str,
+    },
     /// A violation was found.
     Incident(&'a IncidentRecord),
 }
@@ -192,6 +201,8 @@ pub struct EventLog {
     file: BufWriter<File>,
     /// The time and the length of each line.
     written: Vec<(f64, usize)>,
+    /// Those about single clients.
+    of_clients: usize,
     dropped: u64,
 }
 
@@ -201,20 +212,29 @@ impl EventLog {
             path,
             file: BufWriter::new(file),
             written: Vec::new(),
+            of_clients: 0,
             dropped: 0,
         }
     }
 
     /// Adds a line, `at_s` seconds after the start of the run.
     pub fn push(&mut self, at_s: f64, event: &Event<'_>) {
-        if self.written.len() >= EVENTS_MAX {
+        let of_client = matches!(event, Event::Client { .. });
+        let full = of_client && self.of_clients >= CLIENT_EVENTS_MAX;
+        if full || self.written.len() >= EVENTS_MAX {
             self.dropped += 1;
             return;
         }
+        self.of_clients += usize::from(of_client);
         match self.write(&Line { at_s, event }) {
             Ok(length) => self.written.push((at_s, length)),
             Err(_) => self.dropped += 1,
         }
+    }
+
+    /// Lines that were dropped before they came here.
+    pub fn dropped_before(&mut self, n: u64) {
+        self.dropped += n;
     }
 
     /// Lines that are not in the file.
@@ -345,6 +365,17 @@ mod tests {
         log.push(6.0, &chaos);
         log.written = lines;
         assert_eq!(log.dropped(), 1);
+        // Clients have a share of their own, and leave the rest to faults and incidents.
+        log.of_clients = CLIENT_EVENTS_MAX;
+        log.push(
+            6.0,
+            &Event::Client {
+                slot: 4,
+                what: "recovered",
+            },
+        );
+        log.dropped_before(3);
+        assert_eq!((log.dropped(), log.written.len()), (5, 3));
         log.finish().unwrap();
         let text = fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
         let lines: Vec<serde_json::Value> = text
@@ -358,7 +389,7 @@ mod tests {
         assert_eq!(lines[2]["slots"], serde_json::json!([4, 7]));
         assert_eq!(
             lines[3],
-            serde_json::json!({"event": "dropped", "lines": 1})
+            serde_json::json!({"event": "dropped", "lines": 5})
         );
     }
 }

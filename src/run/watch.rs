@@ -88,6 +88,11 @@ impl Watch {
             let name = phase.name();
             self.events.push(at.as_secs_f64(), &Event::Phase { name });
         }
+        for &(at, slot, turn) in &tick.moments.kept {
+            let (slot, what) = (slot.0, turn.name());
+            (self.events).push(at.as_secs_f64(), &Event::Client { slot, what });
+        }
+        self.events.dropped_before(tick.moments.dropped);
         self.faults(tick, t_s);
         let process = self
             .sampler
