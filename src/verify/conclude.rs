@@ -299,6 +299,9 @@ fn doubts(
             .iter()
             .flat_map(|o| o.limits.iter().cloned())
             .collect();
+        // Each thread has the same budget.
+        why.sort();
+        why.dedup();
         if plan.mode == Mode::Counts {
             why.push("payloads are not read in mode counts".into());
         }

@@ -370,17 +370,18 @@ impl Shard {
             }
         }
         let mut limits = Vec::new();
-        if self.pressure > 0 {
-            limits.push(format!(
-                "the memory budget of {} bytes was passed: recorders were shortened{}",
-                self.plan.memory_budget,
-                if self.pressure > 1 {
-                    ", then nothing new was tracked"
-                } else {
-                    ""
-                }
-            ));
-        }
+        // Room may be refused to one receiver before anything else gives way.
+        let untracked = self.pressure > 1 || self.no_room;
+        let gave_way = match (self.pressure > 0, untracked) {
+            (true, true) => Some("recorders were shortened, then nothing new was tracked"),
+            (true, false) => Some("recorders were shortened"),
+            (false, true) => Some("nothing new was tracked"),
+            (false, false) => None,
+        };
+        limits.extend(gave_way.map(|what| {
+            let budget = self.plan.memory_budget;
+            format!("the memory budget of {budget} bytes was passed: {what}")
+        }));
         let stopped = self.receivers.iter().filter(|r| r.stopped).count() as u64;
         let mut permitted: Tally<Permitted> = std::mem::take(&mut self.permitted);
         let mut unknown: Tally<Unknown> = std::mem::take(&mut self.unknown);

@@ -146,6 +146,7 @@ impl Shard {
             || self.pressure >= 2
             || self.bytes_now.saturating_add(more) > self.plan.memory_budget
         {
+            self.no_room |= !membership.blind;
             self.members[member as usize].blind = true;
             return;
         }

@@ -97,6 +97,8 @@ pub struct Shard {
     last_count: Option<Time>,
     /// The budget was passed: 1 recorders shrunk, 2 nothing new is tracked.
     pub(super) pressure: u8,
+    /// Somebody was not tracked for want of room.
+    pub(super) no_room: bool,
     /// Bytes held at the last count, and what was added since; and the most ever.
     pub(super) bytes_now: u64,
     pub(super) bytes_peak: u64,
@@ -175,6 +177,7 @@ impl Shard {
             last_fold: Time::ZERO,
             last_count: None,
             pressure: 0,
+            no_room: false,
             bytes_now: 0,
             bytes_peak: 0,
             pairs_held: 0,

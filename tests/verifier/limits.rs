@@ -121,6 +121,38 @@ fn a_budget_too_small_stops_tracking_and_says_so() {
     );
 }
 
+/// A receiver that found no room is not followed, also when there is room again by the next
+/// count: the reason must be told whichever way it came about.
+#[test]
+fn whatever_is_not_tracked_for_want_of_room_is_told() {
+    let run = |budget: u64| {
+        let mut tight = plan(Promise::Reference, 5, 1);
+        tight.memory_budget = budget;
+        let mut world = World::joined_with(tight);
+        for _ in 0..3 {
+            world.wait(Duration::from_secs(2));
+            world.publish_to_all(0);
+        }
+        world.finish()
+    };
+    // What each of the two threads holds when nothing has to give way: about there it is a
+    // receiver's own room that does not fit, and not what is held already.
+    let each = run(1 << 30).verifier.bytes / 2;
+    let (mut refused, mut whole) = (0, 0);
+    for budget in (each - 4096..each + 1024).step_by(16) {
+        let v = run(budget);
+        let why = v.inconclusive.join("; ");
+        match v.delivery.unverified {
+            0 => whole += 1,
+            _ => {
+                refused += 1;
+                assert!(why.contains("nothing new was tracked"), "{budget}: {why}");
+            }
+        }
+    }
+    assert!(refused > 0 && whole > 0, "{refused} and {whole}");
+}
+
 #[test]
 fn counting_only_verifies_no_delivery() {
     let mut counts = plan(Promise::Reference, 5, 1);
