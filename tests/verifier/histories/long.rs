@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use hubstorm::base::{GroupId, Slot};
-use hubstorm::verify::{ConnectionEnd, Mode, Outcome, Permitted, Promise, Unknown, Violation};
+use hubstorm::verify::{
+    Answer, ConnectionEnd, Mode, Outcome, Permitted, Promise, Unknown, Violation,
+};
 
 use crate::world::{Expect, G, World, plan};
 
@@ -86,6 +88,7 @@ fn a_table_that_is_made_while_messages_are_folded_accuses_nobody() {
         world.wait(Duration::from_millis(1_500));
         for _ in 0..10 {
             let sent = world.send(0, G);
+            world.answer(&sent, Answer::Error);
             world.settle(&sent, Outcome::Unknown);
         }
         world.wait(FOLDED);
