@@ -160,10 +160,20 @@ impl Shard {
         let mut marks = SmallVec::new();
         for group in &self.groups {
             for member in &group.members {
+                let membership = &self.members[*member as usize];
+                // Nearly always everything has come: then nothing more is looked at.
+                let waits = |at: usize, stream: &Stream| {
+                    let (next, holes) = membership.frontier(at as u32);
+                    next <= stream.settled || holes
+                };
+                let mut streams = group.streams.iter().enumerate();
+                if !streams.any(|(at, stream)| waits(at, stream)) {
+                    continue;
+                }
                 let judged = Judged::new(self, group, *member);
                 for (at, stream) in group.streams.iter().enumerate() {
                     let (next, holes) = judged.membership.frontier(at as u32);
-                    if (next > stream.settled && !holes) || judged.spared(stream) {
+                    if !waits(at, stream) || judged.spared(stream) {
                         continue;
                     }
                     judged.resolved.marks(stream, &mut marks);
