@@ -10,6 +10,10 @@ use super::recorder::{CONTROL_KEPT, Control, FRAMES_KEPT, FrameRecord, Ring};
 use crate::base::{GroupId, Time};
 use crate::wire::{UNACKED_BYTES_MAX, UNACKED_MESSAGES_MAX};
 
+/// Longer than between two pings of any client (20 s): when nothing at all was read for so
+/// long the way was cut, though TCP outlived it.
+const SILENCE: Duration = Duration::from_secs(25);
+
 /// One slot as a receiver.
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -45,6 +49,9 @@ pub(super) struct Connection {
     acked: u64,
     /// When the last frame was read.
     pub(super) heard: Time,
+    /// When something was read for the first time after a silence; when it was connected,
+    /// before that.
+    pub(super) resumed: Time,
     /// When the last data frame was read; when it was connected, before the first.
     pub(super) data_at: Time,
     /// Since when a data frame waits for our sequence ack.
@@ -160,6 +167,7 @@ impl Connection {
             last: 0,
             acked: 0,
             heard: now,
+            resumed: now,
             data_at: now,
             unacked_since: None,
             ack_lag: Duration::ZERO,
@@ -188,8 +196,17 @@ impl Connection {
         }
     }
 
-    pub(super) fn heard(&mut self, bytes: usize, now: Time) {
+    /// Something was read. After a silence it may come with what waited behind it for as long.
+    pub(super) fn alive(&mut self, now: Time) {
+        if now.since(self.heard) > SILENCE {
+            self.resumed = now;
+        }
         self.heard = now;
+    }
+
+    /// A data frame was read.
+    pub(super) fn heard(&mut self, bytes: usize, now: Time) {
+        self.alive(now);
         self.data_at = now;
         self.unacked_since = self.unacked_since.or(Some(now));
         self.frames += 1;

@@ -283,7 +283,7 @@ impl Shard {
         if let Some(index) = self.local(slot)
             && let Some(conn) = &mut self.receivers[index].conn
         {
-            conn.heard = now;
+            conn.alive(now);
         }
     }
 
@@ -353,7 +353,7 @@ impl Shard {
             self.overfull.insert((slot, conn.epoch, conn.transport));
         }
         conn.link = Link::Up;
-        conn.heard = now;
+        conn.alive(now);
         conn.refused = None;
         receiver.recoveries.push(Recovery {
             epoch: conn.epoch,

@@ -5,7 +5,8 @@
 //! transmission of an ackId, for as long as that transport lives. That it does is proved by
 //! what is read from it: an answer is missing when something else was read at the end of
 //! that time or later, before it. A silent transport proves nothing, and ends what was asked
-//! on it when it ends. Where our own side made what is read late, the time begins anew.
+//! on it when it ends. Where our own side made what is read late, and where nothing was read
+//! at all for longer than between two pings, the time begins anew.
 //!
 //! [`Plan::ack_within`]: super::plan::Plan::ack_within
 
@@ -40,7 +41,7 @@ struct Request {
 struct Line {
     /// When something was last read from it.
     heard: Time,
-    /// What was read until then may be late by our own doing.
+    /// What was read until then may be late by our own doing, or the network's.
     disturbed: Time,
     within: Duration,
 }
@@ -224,9 +225,11 @@ impl Shard {
 
     fn line(&self, slot: Slot) -> Option<Line> {
         let receiver = &self.receivers[self.local(slot)?];
+        let conn = receiver.conn.as_ref()?;
+        let ours = receiver.disturbed.max(self.unanswered.paused);
         Some(Line {
-            heard: receiver.conn.as_ref()?.heard,
-            disturbed: receiver.disturbed.max(self.unanswered.paused),
+            heard: conn.heard,
+            disturbed: ours.max(conn.resumed),
             within: self.unanswered.within,
         })
     }

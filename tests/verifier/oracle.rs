@@ -309,7 +309,8 @@ impl Oracle<'_> {
     }
 
     /// A4: each transmission against all that happened until it was answered, written again
-    /// or lost with its transport.
+    /// or lost with its transport. (That a long silence begins the time anew has a history of
+    /// its own: the model's transports are never silent for so long.)
     fn answers(&mut self, line: &[(u64, Line)]) {
         for (nth, (at, what)) in line.iter().enumerate() {
             let Line::Asked(id) = *what else { continue };

@@ -22,6 +22,13 @@ fn alive(world: &mut World, seconds: u32) {
     }
 }
 
+/// The same with a pong in the middle alone: its silences are those of an idle client.
+fn later(world: &mut World, time: Duration) {
+    world.wait(time / 2);
+    world.pong(0);
+    world.wait(time / 2);
+}
+
 fn missing(world: &World) -> u64 {
     let now = world.time();
     let all = world.shards.iter().map(|shard| shard.progress(now));
@@ -133,6 +140,33 @@ fn a_transport_that_is_silent_proves_nothing() {
 }
 
 #[test]
+fn a_cut_that_tcp_outlives_accuses_nobody_and_hides_nobody() {
+    for promise in PROMISES {
+        for answered in [true, false] {
+            let mut world = World::joined(promise);
+            let sent = unanswered(&mut world);
+            alive(&mut world, 1);
+            // What waited comes in its order: the answer is not the first.
+            world.wait(40 * SECOND);
+            world.pong(0);
+            world.wait(Duration::from_millis(1));
+            if answered {
+                world.ack(0, sent.ack_id);
+            }
+            // Nothing but the pongs of an idle client, each 20 s.
+            for _ in 0..4 {
+                world.wait(20 * SECOND);
+                world.pong(0);
+            }
+            give_up(&mut world, &sent);
+            Expect::default()
+                .violation(Violation::AckMissing, u64::from(!answered))
+                .of(&world.finish());
+        }
+    }
+}
+
+#[test]
 fn what_we_ourselves_did_not_read_is_not_late_but_a_lie_comes_to_light_afterwards() {
     for promise in PROMISES {
         for answered in [true, false] {
@@ -166,7 +200,7 @@ fn what_was_missing_before_a_stall_stays_missing() {
     for promise in PROMISES {
         let mut world = World::joined(promise);
         let sent = unanswered(&mut world);
-        world.wait(LIMIT);
+        later(&mut world, LIMIT);
         world.pong(0);
         // No tick came in between.
         let (now, until) = (world.time(), world.time() + LIMIT);
@@ -184,7 +218,7 @@ fn an_answer_after_its_time_is_missing_if_something_else_was_read_before_it() {
         for overtaken in [true, false] {
             let mut world = World::joined(promise);
             let sent = unanswered(&mut world);
-            world.wait(LIMIT);
+            later(&mut world, LIMIT);
             if overtaken {
                 world.pong(0);
             }
@@ -276,7 +310,7 @@ fn at_the_end_the_old_are_judged_and_the_young_are_not() {
             let mut world = World::joined(promise);
             let sent = unanswered(&mut world);
             give_up(&mut world, &sent);
-            world.wait(age * SECOND);
+            later(&mut world, age * SECOND);
             if read {
                 world.pong(0);
             }
