@@ -139,7 +139,14 @@ fn memberships() -> Vec<World> {
             .permits(P::AtMembershipEdge, Any)
             .permits(P::AfterLeaveRace, Any),
         World::of(F::DoubleJoin, "count=1").violates(V::Duplicated, Surplus),
-        World::of(F::JoinLate, "count=1,for=1s")
+        World::of(F::JoinLate, "for=1s,count=1")
+            // Of the first three joins two may be visitors'.
+            .joins_amid_churn("count=1", "count=3")
+            .turns_into(
+                V::LostAtLeave,
+                "a visitor that leaves before its join is in force has missed what came before",
+            )
+            .turns_into(V::AckLie, REACHED_NOBODY)
             .violates(V::LostAtJoin, Deficit)
             .turns_into(V::RecoveryBroken, STRADDLES)
             .permits(P::AtMembershipEdge, Any),

@@ -117,7 +117,8 @@ pub(super) struct World {
     publisher: &'static str,
     receivers: &'static str,
     chaos: &'static str,
-    amid_churn: &'static str,
+    /// When the lie is told, and when it is amid churn instead.
+    amid_churn: [&'static str; 2],
     answers_within: &'static str,
     row: Row,
 }
@@ -137,7 +138,7 @@ impl World {
             publisher: "",
             receivers: "",
             chaos: "",
-            amid_churn: AMID_CHURN,
+            amid_churn: [TENTH, AMID_CHURN],
             answers_within: "30s",
             row: Row {
                 name: fault.name(),
@@ -167,8 +168,9 @@ impl World {
             self.drain = "5s";
         }
         for spec in &mut self.row.specs {
-            if let Some(kind) = spec.strip_suffix(TENTH) {
-                *spec = format!("{kind}{}", self.amid_churn);
+            let [calm, amid] = self.amid_churn;
+            if let Some(kind) = spec.strip_suffix(calm) {
+                *spec = format!("{kind}{amid}");
             }
         }
         self
@@ -176,7 +178,14 @@ impl World {
 
     /// When the lie is told under churn, instead of at every seventieth opportunity.
     pub(super) fn amid_churn(mut self, trigger: &'static str) -> Self {
-        self.amid_churn = trigger;
+        self.amid_churn[1] = trigger;
+        self
+    }
+
+    /// The same for a lie about joins, of which the first may be a visitor's that is over
+    /// before anything is owed.
+    pub(super) fn joins_amid_churn(mut self, calm: &'static str, trigger: &'static str) -> Self {
+        self.amid_churn = [calm, trigger];
         self
     }
 

@@ -127,6 +127,17 @@ impl Core {
         true
     }
 
+    /// A leave ends a join that is not in force yet: one fault is no second one.
+    pub(super) fn forget_late_join(&mut self, leaver: Key, left: &str) {
+        if !self.faults.has(FaultKind::JoinLate) {
+            return;
+        }
+        self.later.retain(|_, what| match what {
+            Later::Join { session, group } => (*session, &**group) != (leaver, left),
+            _ => true,
+        });
+    }
+
     /// Stops all writing to a transport for a while.
     pub(super) fn stall_link(&mut self, link: Key, wait: Duration) {
         let until = self.now + wait;

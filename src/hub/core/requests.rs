@@ -209,6 +209,7 @@ impl Core {
         if self.is_answered(from, ack_id, named, allowed) {
             return;
         }
+        self.forget_late_join(from.session, group);
         let group_key = self
             .sessions
             .get(from.session)

@@ -47,6 +47,13 @@ fn joins_come_into_force_late_or_twice() {
     assert_eq!(world.data(b), ["1:m2"]);
     assert_eq!(count(&world, FaultKind::JoinLate), 1);
 
+    // Who leaves before is no member afterwards.
+    let (mut world, a, b) = pair("join_late,for=3s");
+    world.send(b, r#"{"type":"leaveGroup","group":"g","ackId":7}"#);
+    world.wait(3);
+    world.publish(a, 1, "m1");
+    assert!(world.data(b).is_empty());
+
     let (mut world, a, b) = pair("double_join");
     world.publish(a, 1, "m1");
     assert_eq!(world.data(b), ["1:m1", "2:m1"]);
