@@ -10,7 +10,7 @@
 mod program;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
@@ -352,21 +352,12 @@ fn a_hub_of_its_own_is_verified_and_gives_account() {
 #[test]
 fn a_loss_shows_while_the_run_lasts() {
     let bench = Bench::new(&CALM.replace("pools:", "drain: 8s\npools:"));
-    let args = ["run", "scenario.yaml", "--out", "out"];
-    let mut command = bench.command(&args);
-    command
-        .args([
-            "--hub-fault",
-            "drop,at=1s,count=1",
-            "--metrics",
-            "127.0.0.1:0",
-        ])
-        .env("CI", "true")
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null());
-    let mut running = Running(command.spawn().unwrap());
-    let stderr = BufReader::new(running.0.stderr.take().unwrap());
-    let mut lines = stderr.lines().map_while(Result::ok);
+    let (mut running, mut lines) = bench.narrated(&[
+        "--hub-fault",
+        "drop,at=1s,count=1",
+        "--metrics",
+        "127.0.0.1:0",
+    ]);
     let addr = (lines.by_ref())
         .find_map(|line| Some(line.split_once("http://")?.1.split_once('/')?.0.to_owned()))
         .unwrap();
@@ -440,15 +431,8 @@ fn a_hub_that_dies_in_mid_run_is_no_pass() {
 #[test]
 fn an_interrupted_run_reports_what_it_has_seen() {
     let bench = Bench::new(&CALM.replace("duration: 3s", "duration: 1h"));
-    let mut command = bench.command(&["run", "scenario.yaml", "--out", "out"]);
-    command
-        .env("CI", "true")
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null());
-    let mut running = Running(command.spawn().unwrap());
-    let stderr = BufReader::new(running.0.stderr.take().unwrap());
+    let (mut running, mut lines) = bench.narrated(&[]);
     // The first progress line of the load is the sign that it runs.
-    let mut lines = stderr.lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("phase=load")));
     running.signal("-INT");
     // Whoever sees nothing happen must know for how long.

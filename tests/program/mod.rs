@@ -38,6 +38,22 @@ impl Bench {
         self.command(&all).output().unwrap()
     }
 
+    /// Starts the scenario; its plain progress lines, one by one.
+    pub(crate) fn narrated(
+        &self,
+        args: &[&str],
+    ) -> (Running, impl Iterator<Item = String> + use<>) {
+        let mut command = self.command(&["run", "scenario.yaml", "--out", "out"]);
+        command
+            .args(args)
+            .env("CI", "true")
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null());
+        let mut running = Running(command.spawn().unwrap());
+        let stderr = BufReader::new(running.0.stderr.take().unwrap());
+        (running, stderr.lines().map_while(Result::ok))
+    }
+
     /// The report of a run that ended with `output`.
     pub(crate) fn report(&self, output: &Output) -> Value {
         report(&self.path("out"), output)

@@ -3,6 +3,7 @@
 mod digest;
 mod digest_random;
 mod histories;
+mod history;
 mod limits;
 mod liveness;
 mod lost;

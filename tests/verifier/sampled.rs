@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hubstorm::base::{GroupId, Slot};
 use hubstorm::verify::Measured;
 
-use crate::oracle::{Frame, History};
+use crate::history::{Frame, History};
 
 const SECOND: u64 = 1_000_000;
 /// The model's plan calls deliveries later than this late.

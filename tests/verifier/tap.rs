@@ -11,7 +11,7 @@ use hubstorm::verify::{
 };
 use hubstorm::wire::{DataMessage, DataType, MessageFrom};
 
-use crate::oracle::{End, Frame, History, Line, Message, Recovery, Window};
+use crate::history::{End, Frame, History, Line, Message, Recovery, Window};
 
 #[derive(Default)]
 struct Publish {

@@ -49,6 +49,20 @@ pub(crate) struct Sent {
     pub(crate) ack_id: AckId,
 }
 
+/// The payload of a transmission: 64 bytes of text.
+pub(crate) fn text_of(sent: &Sent) -> String {
+    let template = Template {
+        data_type: DataType::Text,
+        size: 64,
+        padding: Padding::Random,
+    };
+    let mut scratch = Vec::new();
+    match template.write(&sent.identity, &mut scratch) {
+        Data::Text(text) => text.into_owned(),
+        other => panic!("{other:?} is not text"),
+    }
+}
+
 #[derive(Clone, Copy, Default)]
 struct Client {
     epoch: u16,
@@ -427,25 +441,13 @@ impl World {
 
     /// Arrives under the next sequence id, in an envelope of this group.
     pub(crate) fn deliver_in(&mut self, sent: &Sent, receiver: u32, group: &str) {
-        let mut scratch = Vec::new();
-        let template = Template {
-            data_type: DataType::Text,
-            size: 64,
-            padding: Padding::Random,
-        };
         let id = self.next_id(receiver);
-        let data = template.write(&sent.identity, &mut scratch);
+        let data = Data::Text(text_of(sent).into());
         self.frame(receiver, id, data, group, sent.identity.publisher.0);
     }
 
     pub(crate) fn deliver_as(&mut self, sent: &Sent, receiver: u32, id: u64) -> FrameVerdict {
-        let mut scratch = Vec::new();
-        let template = Template {
-            data_type: DataType::Text,
-            size: 64,
-            padding: Padding::Random,
-        };
-        let data = template.write(&sent.identity, &mut scratch);
+        let data = Data::Text(text_of(sent).into());
         self.frame(receiver, id, data, "group-0", sent.identity.publisher.0)
     }
 
@@ -509,12 +511,6 @@ impl World {
 
     /// Arrives without a sequence id.
     pub(crate) fn unnumbered(&mut self, sent: &Sent, receiver: u32) {
-        let mut scratch = Vec::new();
-        let template = Template {
-            data_type: DataType::Text,
-            size: 64,
-            padding: Padding::Random,
-        };
         let now = self.tick();
         let message = DataMessage {
             stream: None,
@@ -523,7 +519,7 @@ impl World {
                 group: "group-0".into(),
                 from_user_id: None,
             },
-            data: template.write(&sent.identity, &mut scratch),
+            data: Data::Text(text_of(sent).into()),
         };
         self.shard(receiver).frame(Slot(receiver), &message, now);
     }

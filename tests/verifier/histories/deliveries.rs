@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use hubstorm::payload::{Padding, Template};
 use hubstorm::verify::{Permitted, Promise, Unknown, Violation};
-use hubstorm::wire::{Data, DataType};
+use hubstorm::wire::Data;
 
-use crate::world::{Expect, G, PROMISES, World, plan};
+use crate::world::{Expect, G, PROMISES, World, plan, text_of};
 
 use super::warm;
 
@@ -163,16 +162,7 @@ fn a_spoilt_frame_that_is_replayed_is_corrupted_once() {
         let sent = world.publish(0);
         world.deliver(&sent, 1);
         world.deliver(&sent, 2);
-        let template = Template {
-            data_type: DataType::Text,
-            size: 64,
-            padding: Padding::Random,
-        };
-        let mut scratch = Vec::new();
-        let Data::Text(text) = template.write(&sent.identity, &mut scratch) else {
-            panic!("not text")
-        };
-        let mut bytes = text.into_owned().into_bytes();
+        let mut bytes = text_of(&sent).into_bytes();
         bytes[56] ^= 1;
         let text = String::from_utf8(bytes).unwrap();
         let id = world.next_id(3);

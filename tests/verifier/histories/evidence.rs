@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use hubstorm::payload::{Padding, Template};
 use hubstorm::verify::{Answer, Incident, Outcome, Promise, Verification};
-use hubstorm::wire::{Data, DataType};
+use hubstorm::wire::Data;
 
-use crate::world::{Sent, World};
+use crate::world::{World, text_of};
 
 use super::warm;
 
@@ -24,18 +23,6 @@ fn told<'v>(v: &'v Verification, kind: &str) -> &'v Incident {
 fn says(incident: &Incident, text: &str) {
     let said = incident.evidence.iter().any(|line| line.contains(text));
     assert!(said, "no {text:?} in {incident:#?}");
-}
-
-/// The text of a message of [`World::publish`].
-fn text_of(sent: &Sent) -> String {
-    let template = Template {
-        data_type: DataType::Text,
-        size: 64,
-        padding: Padding::Random,
-    };
-    let mut scratch = Vec::new();
-    let data = template.write(&sent.identity, &mut scratch);
-    String::from_utf8(data.as_bytes().to_vec()).expect("text")
 }
 
 #[test]

@@ -7,8 +7,9 @@ use hubstorm::base::{GroupId, Slot};
 use hubstorm::verify::{
     Answer, ConnectionEnd, Mode, Outcome, Permitted, Promise, Unknown, Violation,
 };
+use hubstorm::wire::Data;
 
-use crate::world::{Expect, G, World, plan};
+use crate::world::{Expect, G, World, plan, text_of};
 
 use super::warm;
 
@@ -221,8 +222,6 @@ fn a_group_that_a_recovery_forgot_is_one_broken_recovery_minutes_later_too() {
 /// What came spoilt and comes whole in a replay: the client drops it, and it is one fault.
 #[test]
 fn a_spoilt_frame_that_a_recovery_replays_whole_is_counted_once() {
-    use hubstorm::payload::{Padding, Template};
-    use hubstorm::wire::{Data, DataType};
     // In the identity, and in the padding.
     for at in [11, 60] {
         let mut world = World::joined(Promise::Reference);
@@ -230,14 +229,7 @@ fn a_spoilt_frame_that_a_recovery_replays_whole_is_counted_once() {
         let sent = world.publish(0);
         world.deliver(&sent, 1);
         world.deliver(&sent, 2);
-        let template = Template {
-            data_type: DataType::Text,
-            size: 64,
-            padding: Padding::Random,
-        };
-        let mut scratch = Vec::new();
-        let data = template.write(&sent.identity, &mut scratch);
-        let mut text = String::from_utf8(data.as_bytes().to_vec()).expect("text");
+        let mut text = text_of(&sent);
         let other = if text.as_bytes()[at] == b'x' {
             "y"
         } else {

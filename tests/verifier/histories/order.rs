@@ -1,10 +1,10 @@
 //! Order: O1.
 
-use hubstorm::payload::{Cause, Padding, Template};
+use hubstorm::payload::Cause;
 use hubstorm::verify::{Answer, ConnectionEnd, Outcome, Permitted, Violation};
-use hubstorm::wire::{Data, DataType};
+use hubstorm::wire::Data;
 
-use crate::world::{Expect, G, PROMISES, World};
+use crate::world::{Expect, G, PROMISES, World, text_of};
 
 use super::warm;
 
@@ -111,17 +111,8 @@ fn what_a_spoilt_identity_says_of_its_transmission_convicts_nobody() {
             world.deliver(&again, receiver);
         }
         assert!(next.identity.tx < again.identity.tx);
-        let template = Template {
-            data_type: DataType::Text,
-            size: 64,
-            padding: Padding::Random,
-        };
-        let mut scratch = Vec::new();
-        let Data::Text(text) = template.write(&spoilt.identity, &mut scratch) else {
-            panic!("not text")
-        };
         // In the middle of its tx, which becomes greater than that of whatever comes.
-        let mut bytes = text.into_owned().into_bytes();
+        let mut bytes = text_of(&spoilt).into_bytes();
         bytes[22] = b'x';
         let text = String::from_utf8(bytes).unwrap();
         let id = world.next_id(3);

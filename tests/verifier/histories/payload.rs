@@ -5,7 +5,7 @@ use hubstorm::payload::{Padding, Template};
 use hubstorm::verify::{Unknown, Violation};
 use hubstorm::wire::{Data, DataType};
 
-use crate::world::{Expect, PROMISES, World, plan};
+use crate::world::{Expect, PROMISES, World, plan, text_of};
 
 use super::warm;
 
@@ -65,16 +65,7 @@ fn a_spoilt_payload_is_corrupted_once_wherever_it_is_hit() {
             let sent = world.publish(0);
             world.deliver(&sent, 1);
             world.deliver(&sent, 2);
-            let template = Template {
-                data_type: DataType::Text,
-                size: 64,
-                padding: Padding::Random,
-            };
-            let mut scratch = Vec::new();
-            let Data::Text(text) = template.write(&sent.identity, &mut scratch) else {
-                panic!("not text")
-            };
-            let mut bytes = text.into_owned().into_bytes();
+            let mut bytes = text_of(&sent).into_bytes();
             match bytes.get_mut(at) {
                 Some(byte) => *byte = if *byte == b'x' { b'y' } else { b'x' },
                 None => bytes.truncate(60),

@@ -29,6 +29,23 @@ fn later(world: &mut World, time: Duration) {
     world.wait(time / 2);
 }
 
+/// An answer that comes now is in time, and one that does not is missing after `seconds`, not
+/// before.
+fn begins_anew(mut world: World, sent: &Sent, answered: bool, seconds: u32) {
+    if answered {
+        world.ok(sent);
+    }
+    alive(&mut world, seconds);
+    assert_eq!(missing(&world), 0);
+    alive(&mut world, 2);
+    if !answered {
+        give_up(&mut world, sent);
+    }
+    Expect::default()
+        .violation(Violation::AckMissing, u64::from(!answered))
+        .of(&world.finish());
+}
+
 fn missing(world: &World) -> u64 {
     let now = world.time();
     let all = world.shards.iter().map(|shard| shard.progress(now));
@@ -179,18 +196,7 @@ fn what_we_ourselves_did_not_read_is_not_late_but_a_lie_comes_to_light_afterward
             // The answer waited for us, behind something else.
             world.pong(0);
             world.facts();
-            if answered {
-                world.ok(&sent);
-            }
-            alive(&mut world, 28);
-            assert_eq!(missing(&world), 0);
-            alive(&mut world, 2);
-            if !answered {
-                give_up(&mut world, &sent);
-            }
-            Expect::default()
-                .violation(Violation::AckMissing, u64::from(!answered))
-                .of(&world.finish());
+            begins_anew(world, &sent, answered, 28);
         }
     }
 }
@@ -331,18 +337,7 @@ fn nobody_is_accused_for_the_time_in_which_this_process_did_not_run() {
             // Stopped for a minute: no tick, and what came lay in the sockets.
             world.now += 60_000_000;
             world.pong(0);
-            if answered {
-                world.ok(&sent);
-            }
-            alive(&mut world, 29);
-            assert_eq!(missing(&world), 0);
-            alive(&mut world, 2);
-            if !answered {
-                give_up(&mut world, &sent);
-            }
-            Expect::default()
-                .violation(Violation::AckMissing, u64::from(!answered))
-                .of(&world.finish());
+            begins_anew(world, &sent, answered, 29);
         }
     }
 }
