@@ -1,14 +1,16 @@
 //! Bytes to whole messages: the reading half of a socket, without the socket.
 //!
 //! The frames are decoded by actix's codec; here continuations are joined, UTF-8 is
-//! checked and sizes are bounded, none of which the codec does. No I/O.
+//! checked and sizes are bounded, none of which the codec does. Short whole messages, which
+//! nearly all are, are read in place before the codec sees them: it cuts each off into a
+//! buffer of its own, with the counting that this takes. No I/O.
 //! Read [`super::socket`] next.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use actix_codec::Decoder as _;
 use actix_http::ws::{Codec, Frame, Item, ProtocolError};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::wire::close::{self, Close};
 
@@ -51,6 +53,11 @@ pub(super) struct Assembler {
     closed: bool,
 }
 
+struct Short {
+    is_text: bool,
+    payload: Range<usize>,
+}
+
 #[derive(Debug)]
 struct Joining {
     is_text: bool,
@@ -82,6 +89,19 @@ impl Assembler {
             if self.closed {
                 bytes.clear();
             }
+            if let Some(short) = self.short_message(bytes) {
+                let message = bytes.get(short.payload.clone()).unwrap_or_default();
+                let turn = on(if short.is_text {
+                    Incoming::Text(utf8(message)?)
+                } else {
+                    Incoming::Binary(message)
+                });
+                bytes.advance(short.payload.end);
+                match turn {
+                    ControlFlow::Continue(()) => continue,
+                    ControlFlow::Break(()) => return Ok(turn),
+                }
+            }
             let Some(frame) = self.codec.decode(bytes).map_err(from_codec)? else {
                 // The codec waits for all of a frame before it looks at the size.
                 if bytes.len() > self.message_bytes_max + HEADER_BYTES_MAX {
@@ -93,6 +113,33 @@ impl Assembler {
                 return Ok(ControlFlow::Break(()));
             }
         }
+    }
+
+    /// A whole message of one frame, not masked and shorter than 64 KiB, at the front of
+    /// `bytes`. RFC 6455 5.2.
+    fn short_message(&self, bytes: &[u8]) -> Option<Short> {
+        const WHOLE_TEXT: u8 = 0x81;
+        const WHOLE_BINARY: u8 = 0x82;
+        let is_text = match *bytes.first()? {
+            WHOLE_TEXT => true,
+            WHOLE_BINARY => false,
+            _ => return None,
+        };
+        let (header, length) = match *bytes.get(1)? {
+            short @ ..=125 => (2, usize::from(short)),
+            126 => (
+                4,
+                usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])),
+            ),
+            _ => return None,
+        };
+        let is_ours = header + length <= bytes.len()
+            && length <= self.message_bytes_max
+            && self.joining.is_none();
+        is_ours.then_some(Short {
+            is_text,
+            payload: header..header + length,
+        })
     }
 
     fn frame(

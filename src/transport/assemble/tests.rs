@@ -84,6 +84,33 @@ fn a_hub_cannot_make_a_client_hold_more_than_one_message_of_the_limit() {
     assert_eq!(violation(&endless), 1009);
 }
 
+/// Lengths on both sides of each form of the header, short messages and those for the codec.
+#[test]
+fn every_form_of_the_length_is_read() {
+    for length in [0, 1, 125, 126, 127, 300, LIMIT] {
+        let message = frame(OpCode::Binary, true, &vec![7; length]);
+        let twice = [message.clone(), message.clone()].concat();
+        assert_eq!(read(&twice, &[]).unwrap().len(), 2, "{length}");
+        // Cut inside the header, at its end and inside the message.
+        let mut cuts = [1, 2, 3, message.len() - 1, message.len() + 1];
+        cuts.sort_unstable();
+        assert_eq!(read(&twice, &cuts).unwrap().len(), 2, "{length}");
+    }
+    let long = vec![b'x'; usize::from(u16::MAX) + 1];
+    let mut assembler = Assembler::new(long.len());
+    for length in [long.len() - 1, long.len()] {
+        let mut bytes = BytesMut::from(&frame(OpCode::Text, true, &long[..length])[..]);
+        let mut seen = 0;
+        let turn = assembler.feed(&mut bytes, &mut |incoming| {
+            if let Incoming::Text(text) = incoming {
+                seen += text.len();
+            }
+            ControlFlow::Continue(())
+        });
+        assert_eq!((turn, seen), (Ok(ControlFlow::Continue(())), length));
+    }
+}
+
 #[test]
 fn broken_frames_are_protocol_errors() {
     for bytes in [
