@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Text, read_data, syntax};
+use super::{Text, plain, read_data, syntax};
 use crate::base::{AckId, SequenceId};
 use crate::wire::data::Data;
 use crate::wire::error::DecodeError;
@@ -119,6 +119,13 @@ const KINDS: [(&str, Kind); 10] = [
 /// # Errors
 /// The frame is not JSON, of an unknown type, or lacks a field that its type needs.
 pub fn decode_request(frame: &str) -> Result<Request<'_>, DecodeError> {
+    match plain::request(frame) {
+        Some(request) => Ok(request),
+        None => decode_any_request(frame),
+    }
+}
+
+pub(super) fn decode_any_request(frame: &str) -> Result<Request<'_>, DecodeError> {
     let flat: FlatUpstream<'_> = serde_json::from_str(frame).map_err(syntax)?;
     let ack_id = flat.ack_id.map(AckId);
     let Some(&(name, kind)) = KINDS
