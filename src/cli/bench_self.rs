@@ -5,6 +5,7 @@
 //! CPU time and memory are those of the clients alone. One thread drives the clients in both.
 //! CPU time is what repeats on a busy machine; wall-clock figures want a quiet one.
 
+mod echo;
 mod figures;
 mod flood;
 mod knee;
@@ -143,7 +144,7 @@ fn one(figure: BenchFigure, args: &BenchArgs, size: Size) -> Result<()> {
         BenchFigure::Embedded => figures::embedded(size),
         BenchFigure::Connect => figures::connect(size),
         BenchFigure::Prices => prices::prices(args),
-        BenchFigure::Echo => figures::echo(size),
+        BenchFigure::Echo => echo::echo(size),
     }
 }
 

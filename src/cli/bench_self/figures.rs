@@ -134,21 +134,3 @@ pub(super) fn connect(size: Size) -> Result<()> {
     }
     Ok(())
 }
-
-/// The delay of the generator itself: an idle client hears its own message.
-pub(super) fn echo(size: Size) -> Result<()> {
-    let size = Size {
-        clients: 1,
-        group: 1,
-        rate: 20,
-        ..size
-    };
-    let whole = part(BenchPart::Whole, Against::Hub, size)?;
-    println!(
-        "echo of an idle client: p50 {:.3} ms, p99 {:.3} ms ({} messages)",
-        whole.p50_s.unwrap_or(f64::NAN) * 1e3,
-        whole.p99_s.unwrap_or(f64::NAN) * 1e3,
-        whole.deliveries
-    );
-    Ok(())
-}
