@@ -107,9 +107,10 @@ pub(super) async fn raw_flood() -> Result<Measured> {
             bail!("the sink ended early");
         }
         let end = from + bytes;
-        let whole = raw::count(&buffer[..end], &mut messages);
-        buffer.copy_within(whole..end, 0);
-        from = end - whole;
+        let counted = raw::count(&buffer[..end]);
+        messages += counted.messages;
+        buffer.copy_within(counted.whole..end, 0);
+        from = end - counted.whole;
     }
     let (cpu_s, took) = (thread_cpu_s()? - cpu, clock.now());
     drop(socket);

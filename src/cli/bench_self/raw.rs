@@ -1,6 +1,7 @@
 //! The cheapest thing that moves the same bytes: one tokio task per client, one shared read
 //! buffer, no JSON, no verification. Frames are told apart by their first bytes alone, for
-//! the sequence id of the receipts. What the load generator costs is held against this.
+//! the sequence id of the receipts, and pings are answered. What the load generator costs is
+//! held against this.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future as _;
@@ -23,6 +24,8 @@ use procfs::Current as _;
 const RECEIPT_AFTER: Duration = Duration::from_millis(200);
 /// Joined one after the other: the hub's answer to the handshake is waited for.
 const HANDSHAKE_BYTES: usize = 1024;
+/// A masked pong without content, as the hub's pings have none.
+const EMPTY_PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 /// What one read may bring, with room for an unfinished frame before it.
 const BUFFER_BYTES: usize = 128 * 1024;
 
@@ -57,22 +60,34 @@ fn frame(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Counts the messages at the front of `bytes` by their headers; returns what was whole.
-pub(super) fn count(bytes: &[u8], messages: &mut u64) -> usize {
-    let mut at = 0;
-    while let [_, short, rest @ ..] = &bytes[at..] {
+/// What stood at the front of some bytes.
+#[derive(Default)]
+pub(super) struct Counted {
+    /// Bytes of whole frames.
+    pub(super) whole: usize,
+    pub(super) messages: u64,
+    pings: u64,
+}
+
+/// Counts the frames at the front of `bytes` by their headers.
+pub(super) fn count(bytes: &[u8]) -> Counted {
+    const PING: u8 = 0x89;
+    let mut counted = Counted::default();
+    while let [kind, short, rest @ ..] = &bytes[counted.whole..] {
         let (length, head) = match (short, rest) {
             (126, [high, low, ..]) => (usize::from(*high) << 8 | usize::from(*low), 4),
             (126 | 127, _) => break,
             (short, _) => (usize::from(*short), 2),
         };
-        let Some(payload) = bytes.get(at + head..at + head + length) else {
+        let start = counted.whole + head;
+        let Some(payload) = bytes.get(start..start + length) else {
             break;
         };
-        *messages += u64::from(payload.starts_with(br#"{"type":"message""#));
-        at += head + length;
+        counted.messages += u64::from(payload.starts_with(br#"{"type":"message""#));
+        counted.pings += u64::from(*kind == PING);
+        counted.whole = start + length;
     }
-    at
+    counted
 }
 
 async fn connect(addr: &str, group: u64) -> Result<(Rc<Client>, OwnedReadHalf)> {
@@ -125,18 +140,22 @@ async fn listen(raw: Rc<Client>, mut half: OwnedReadHalf, ground: Rc<Ground>) {
                 Poll::Ready(_) => return Poll::Ready(()),
             }
             let end = from + buffer.filled().len();
-            let mut messages = 0;
-            let whole = count(&shared[..end], &mut messages);
+            let counted = count(&shared[..end]);
             rest.clear();
-            rest.extend_from_slice(&shared[whole..end]);
-            if messages > 0 {
-                raw.messages.set(raw.messages.get() + messages);
-                ground.delivered.set(ground.delivered.get() + messages);
+            rest.extend_from_slice(&shared[counted.whole..end]);
+            if counted.messages > 0 {
+                raw.messages.set(raw.messages.get() + counted.messages);
+                ground
+                    .delivered
+                    .set(ground.delivered.get() + counted.messages);
                 if raw.receipt_due.get().is_none() {
                     let due = ground.clock.now() + RECEIPT_AFTER;
                     raw.receipt_due.set(Some(due));
                     sleep.as_mut().reset(ground.clock.instant(due));
                 }
+            }
+            if counted.pings > 0 && !sent(&raw.write, &EMPTY_PONG) {
+                return Poll::Ready(());
             }
         }
         if raw.receipt_due.get().is_some() && sleep.as_mut().poll(cx).is_ready() {
@@ -147,16 +166,22 @@ async fn listen(raw: Rc<Client>, mut half: OwnedReadHalf, ground: Rc<Ground>) {
                 &format!(r#"{{"type":"sequenceAck","sequenceId":{id}}}"#),
                 &mut out,
             );
-            match raw.write.try_write(&out) {
-                Ok(written) if written == out.len() => {}
-                // The hub does not read for the moment: the next message asks again.
-                Err(error) if error.kind() == WouldBlock => {}
-                _ => return Poll::Ready(()),
+            if !sent(&raw.write, &out) {
+                return Poll::Ready(());
             }
         }
         Poll::Pending
     })
     .await;
+}
+
+/// Writes a whole frame. False when the connection is of no more use.
+fn sent(write: &OwnedWriteHalf, frame: &[u8]) -> bool {
+    match write.try_write(frame) {
+        Ok(written) => written == frame.len(),
+        // The hub does not read for the moment: the next message, or ping, asks again.
+        Err(error) => error.kind() == WouldBlock,
+    }
 }
 
 pub(super) async fn raw(addr: &str, size: Size) -> Result<Measured> {

@@ -92,9 +92,24 @@ fn every_form_of_the_length_is_read() {
         let twice = [message.clone(), message.clone()].concat();
         assert_eq!(read(&twice, &[]).unwrap().len(), 2, "{length}");
         // Cut inside the header, at its end and inside the message.
-        let mut cuts = [1, 2, 3, message.len() - 1, message.len() + 1];
+        let mut cuts = [1, 2, 3, 4, message.len() - 1, message.len() + 1];
         cuts.sort_unstable();
         assert_eq!(read(&twice, &cuts).unwrap().len(), 2, "{length}");
+    }
+    let assembler = Assembler::new(LIMIT);
+    for (bytes, is_short) in [
+        (frame(OpCode::Text, true, b"x"), true),
+        (frame(OpCode::Binary, true, &[7; LIMIT]), true),
+        (frame(OpCode::Binary, true, &[7; LIMIT + 1]), false),
+        (frame(OpCode::Text, false, b"x"), false),
+        (frame(OpCode::Continue, true, b"x"), false),
+        (frame(OpCode::Ping, true, b"x"), false),
+    ] {
+        assert_eq!(
+            assembler.short_message(&bytes).is_some(),
+            is_short,
+            "{bytes:?}"
+        );
     }
     let long = vec![b'x'; usize::from(u16::MAX) + 1];
     let mut assembler = Assembler::new(long.len());

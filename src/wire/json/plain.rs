@@ -1,6 +1,7 @@
-//! A quick reader for frames as programs write them: no white space, no escapes, whole
-//! numbers, each known field once and no other. It reads the same as serde would, or
-//! nothing; what it gives up is left to serde, which also finds the words for what is wrong.
+//! A quick reader for frames as programs write them: no white space, no escapes, no arrays,
+//! numbers of at most 19 digits, each known field once and no other. It reads the same as
+//! serde would, or nothing; what it gives up is left to serde, which also finds the words for
+//! what is wrong.
 //!
 //! Why: serde took half of the time of a delivered message (`cargo bench --bench parts`).
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::request::decode_any_request;
-use super::super::{decode_any_downstream, encode_downstream};
+use super::super::{decode_any_downstream, encode_downstream, encode_upstream};
 use super::*;
 
 const DOWN: [&str; 9] = [
@@ -79,7 +79,6 @@ fn what_is_not_plain_is_left_to_serde() {
     ] {
         assert_eq!(downstream(frame), None, "{frame}");
         assert_eq!(request(frame), None, "{frame}");
-        agree(frame);
     }
     let deep = |levels: usize| {
         let (open, close) = (r#"{"a":"#.repeat(levels), "}".repeat(levels));
@@ -88,6 +87,24 @@ fn what_is_not_plain_is_left_to_serde() {
     assert!(downstream(&deep(DEPTH_MAX)).is_some());
     assert_eq!(downstream(&deep(DEPTH_MAX + 1)), None);
     agree(&deep(DEPTH_MAX));
+}
+
+/// serde refuses a known field that comes twice.
+#[test]
+fn a_field_that_comes_twice_is_left_to_serde() {
+    for frame in DOWN.into_iter().chain(UP) {
+        let fields: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(frame).unwrap();
+        let open = frame.strip_suffix('}').unwrap();
+        for (name, value) in fields {
+            let twice = format!("{open},\"{name}\":{value}}}");
+            assert_eq!(
+                (downstream(&twice), request(&twice)),
+                (None, None),
+                "{twice}"
+            );
+        }
+    }
 }
 
 /// One byte gone, doubled or another, at every place of every frame.
@@ -124,23 +141,43 @@ fn a_string_ends_where_its_first_special_byte_is() {
     }
 }
 
+fn any_data() -> impl Strategy<Value = Data<'static>> {
+    let object = |(text, number, truth): (String, u64, bool)| {
+        serde_json::json!({"v": text, "deep": {"n": number, "t": truth}}).to_string()
+    };
+    prop_oneof![
+        ".{0,80}".prop_map(|text: String| Data::Text(text.into())),
+        ".{0,80}".prop_map(|text: String| Data::Json(serde_json::json!(text).to_string().into())),
+        any::<(String, u64, bool)>().prop_map(move |parts| Data::Json(object(parts).into())),
+        any::<Vec<u8>>().prop_map(|bytes| Data::Binary(bytes.into())),
+        any::<Vec<u8>>().prop_map(|bytes| Data::Protobuf(bytes.into())),
+    ]
+}
+
 proptest! {
     #[test]
     fn any_message_is_read_alike(
-        group in ".{0,12}", user in any::<Option<String>>(), text in ".{0,80}",
-        bytes: Vec<u8>, sequence_id in any::<Option<u64>>(), kind in 0..4u8,
+        group in ".{0,12}", user in any::<Option<String>>(), data in any_data(),
+        sequence_id in any::<Option<u64>>(),
     ) {
-        let data = match kind {
-            0 => Data::Text(text.into()),
-            1 => Data::Json(serde_json::to_string(&text).unwrap().into()),
-            2 => Data::Binary(bytes.into()),
-            _ => Data::Protobuf(bytes.into()),
-        };
         let from = MessageFrom::Group { group: group.into(), from_user_id: user.map(Into::into) };
         let sequence_id = sequence_id.map(SequenceId);
         let message = DataMessage { sequence_id, from, data, stream: None };
         let mut frame = Vec::new();
         encode_downstream(&Downstream::Data(message), &mut frame);
         agree(std::str::from_utf8(&frame).unwrap());
+    }
+
+    #[test]
+    fn any_request_is_read_alike(
+        name in ".{0,12}", ack_id in any::<Option<u64>>(), no_echo: bool, data in any_data(),
+    ) {
+        let (name, ack_id) = (std::borrow::Cow::<str>::Owned(name), ack_id.map(AckId));
+        let event = Upstream::Event { event: name.clone(), ack_id, data: data.clone() };
+        for frame in [Upstream::SendToGroup { group: name, ack_id, no_echo, data }, event] {
+            let mut text = Vec::new();
+            encode_upstream(&frame, &mut text);
+            agree(std::str::from_utf8(&text).unwrap());
+        }
     }
 }
