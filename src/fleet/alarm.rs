@@ -194,6 +194,12 @@ mod tests {
         .await
     }
 
+    fn an_hour_ahead() -> (Clock, Time, Time) {
+        let clock = Clock::start();
+        let now = clock.now();
+        (clock, now, now + Duration::from_secs(3600))
+    }
+
     /// Without the runtime's timer beside it a paused clock would never move on.
     #[tokio::test(start_paused = true)]
     async fn a_paused_clock_rules_it() {
@@ -236,10 +242,8 @@ mod tests {
     /// A ring that was on its way when the timer was set anew is not for the new time.
     #[tokio::test]
     async fn a_stale_ring_is_not_heard() {
-        let clock = Clock::start();
+        let (clock, now, time) = an_hour_ahead();
         let mut alarm = Alarm::new();
-        let now = clock.now();
-        let time = now + Duration::from_secs(3600);
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(alarm.poll(time, &clock, now, &mut cx).is_pending());
         let kernel = alarm.kernel.as_ref().expect("this kernel has timers");
@@ -273,10 +277,8 @@ mod tests {
     /// What waits awake gives up in the end: a clock may stand still.
     #[tokio::test]
     async fn waiting_awake_ends() {
-        let clock = Clock::start();
+        let (clock, now, time) = an_hour_ahead();
         let mut alarm = Alarm::new();
-        let now = clock.now();
-        let time = now + Duration::from_secs(3600);
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(alarm.poll(time, &clock, now, &mut cx).is_pending());
         alarm.ring_was_heard(now, now);
