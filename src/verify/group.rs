@@ -59,18 +59,57 @@ pub(super) struct Stream {
     pub(super) horizon: u32,
     /// Ranges up to the horizon that no receiver of this shard got.
     pub(super) unreached: Vec<(u32, u32)>,
-    /// `settled` at the last samples of its source.
-    history: VecDeque<u32>,
+    /// From which sample of its source on `settled` was what; see [`Told`].
+    history: VecDeque<(u32, u32)>,
 }
 
 #[derive(Debug, Default)]
 struct SourceView {
-    last_at: Option<Time>,
     /// Streams of this source, in the order in which it first named them.
     streams: Vec<u32>,
     checkpoints: Vec<Checkpoint>,
-    /// When the streams were sampled last, oldest first.
+}
+
+/// What one source told, whatever the group: when last, and at which times its streams are
+/// sampled. A group of which it told nothing new need not be looked at.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    last_at: Option<Time>,
+    /// The times of the last samples, oldest first.
     samples: VecDeque<Time>,
+    /// The number of the next sample; they are numbered from 0.
+    next: u32,
+}
+
+impl Told {
+    /// Whether the source has told anything of its publishers.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.last_at.is_some()
+    }
+
+    /// Everything that the source told at `at` is applied.
+    pub(super) fn applied(&mut self, at: Time) {
+        self.last_at = Some(at);
+        let last = self.samples.back();
+        if last.is_some_and(|last| *last + SAMPLE_STEP > at) {
+            return;
+        }
+        self.samples.push_back(at);
+        self.next = self.next.saturating_add(1);
+        if self.samples.len() > SAMPLES_KEPT {
+            self.samples.pop_front();
+        }
+    }
+
+    /// The number of the oldest sample that is kept.
+    fn oldest(&self) -> u32 {
+        // At most `SAMPLES_KEPT` are kept.
+        self.next - self.samples.len() as u32
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        (self.samples.len() * 8) as u64
+    }
 }
 
 /// Where the streams of one source stood at one time: (invoked, settled) each.
@@ -123,6 +162,22 @@ impl Stream {
         (epoch, last)
     }
 
+    /// All up to `settled` have their outcome. Before the next sample of the source only the
+    /// last word counts; an entry that no sample kept can ask for goes.
+    fn settle(&mut self, settled: u32, told: &Told) {
+        if settled <= self.settled {
+            return;
+        }
+        self.settled = settled;
+        match self.history.back_mut() {
+            Some((from, last)) if *from == told.next => *last = settled,
+            _ => self.history.push_back((told.next, settled)),
+        }
+        while self.history.get(1).is_some_and(|(from, _)| *from <= told.oldest()) {
+            self.history.pop_front();
+        }
+    }
+
     /// Notes that no receiver judged so far has `first ..= last`.
     pub(super) fn note_unreached(&mut self, first: u32, last: u32) {
         match self.unreached.last_mut() {
@@ -161,14 +216,14 @@ impl Group {
     }
 
     /// Asks for the first checkpoint at or after `time`.
-    pub(super) fn need_after(&mut self, time: Time) {
+    pub(super) fn need_after(&mut self, time: Time, told: &[Told]) {
         self.afters.insert(time);
         // Facts of that time may have been applied already: then the present state serves.
-        for source in 0..self.sources.len() {
-            if self.sources[source].last_at.is_some_and(|at| at >= time)
+        for (source, told) in told.iter().enumerate() {
+            if let Some(at) = told.last_at.filter(|at| *at >= time)
                 && matches!(self.after(source, time), Snapshot::None)
             {
-                self.keep(source);
+                self.keep(source, at);
             }
         }
     }
@@ -178,27 +233,31 @@ impl Group {
         self.befores.insert(time);
     }
 
-    /// Applies what `source` told at `at`.
+    /// Whether a checkpoint is asked for that no source has passed yet: then every word of
+    /// every source matters.
+    pub(super) fn asks(&self, told: &[Told]) -> bool {
+        let newest = self.afters.last().max(self.befores.last());
+        let heard = heard_from_all(told).unwrap_or(Time::ZERO);
+        newest.is_some_and(|newest| *newest >= heard)
+    }
+
+    /// Applies what `source` told at `at`; `told` is what it had told before.
     pub(super) fn apply<'f>(
         &mut self,
         source: usize,
+        told: &Told,
         at: Time,
         facts: impl Iterator<Item = &'f StreamFacts>,
     ) {
-        if self.sources.len() <= source {
-            self.sources.resize_with(source + 1, SourceView::default);
-        }
-        let before = self.sources[source].last_at;
+        let before = told.last_at;
         if let Some(before) = before
             && self.befores.range(before..at).next().is_some()
         {
-            self.keep(source);
+            self.keep(source, before);
         }
         for facts in facts {
-            self.apply_stream(source, facts);
+            self.apply_stream(source, told, facts);
         }
-        self.sources[source].last_at = Some(at);
-        self.sample(source, at);
         let needed = match before {
             Some(before) => self
                 .afters
@@ -212,80 +271,80 @@ impl Group {
             None => !self.members.is_empty(),
         };
         if needed {
-            self.keep(source);
+            self.keep(source, at);
         }
     }
 
-    fn apply_stream(&mut self, source: usize, facts: &StreamFacts) {
-        let index = self.stream_of(facts.stream.publisher);
-        let stream = &mut self.streams[index as usize];
-        if stream.source == NO_SOURCE {
-            // Sources are shards of this process or workers: far fewer than 2^16.
-            stream.source = source as u16;
-            stream.local = self.sources[source].streams.len() as u32;
-            self.sources[source].streams.push(index);
+    fn view_of(&mut self, source: usize) -> &mut SourceView {
+        if self.sources.len() <= source {
+            self.sources.resize_with(source + 1, SourceView::default);
         }
+        &mut self.sources[source]
+    }
+
+    fn apply_stream(&mut self, source: usize, told: &Told, facts: &StreamFacts) {
+        let index = self.stream_of(facts.stream.publisher);
+        if self.streams[index as usize].source == NO_SOURCE {
+            let named = &mut self.view_of(source).streams;
+            let local = named.len() as u32;
+            named.push(index);
+            let stream = &mut self.streams[index as usize];
+            // Sources are shards of this process or workers: far fewer than 2^16.
+            (stream.source, stream.local) = (source as u16, local);
+        }
+        let stream = &mut self.streams[index as usize];
         self.sent += u64::from(facts.invoked.saturating_sub(stream.invoked));
         stream.invoked = stream.invoked.max(facts.invoked);
-        stream.settled = stream.settled.max(facts.settled);
+        stream.settle(facts.settled, told);
         stream.exceptions.extend_from_slice(&facts.exceptions);
         stream.epochs.extend_from_slice(&facts.epochs);
     }
 
-    /// Remembers where the streams of a source stand, once a second.
-    fn sample(&mut self, source: usize, at: Time) {
-        let view = &mut self.sources[source];
-        let due = view
-            .samples
-            .back()
-            .is_none_or(|last| *last + SAMPLE_STEP <= at);
-        if view.streams.is_empty() || !due {
-            return;
-        }
-        view.samples.push_back(at);
-        if view.samples.len() > SAMPLES_KEPT {
-            view.samples.pop_front();
-        }
-        for index in &view.streams {
-            let stream = &mut self.streams[*index as usize];
-            stream.history.push_back(stream.settled);
-            if stream.history.len() > view.samples.len() {
-                stream.history.pop_front();
-            }
-        }
-    }
-
     /// The `settled` of `age` ago, or of a little before.
-    pub(super) fn settled_before(&self, stream: &Stream, now: Time, age: Duration) -> u32 {
-        let Some(source) = self.source_of(stream) else {
+    pub(super) fn settled_before(
+        &self,
+        stream: &Stream,
+        told: &[Told],
+        now: Time,
+        age: Duration,
+    ) -> u32 {
+        let Some(told) = self.source_of(stream).and_then(|source| told.get(source)) else {
             return 0;
         };
-        let samples = &self.sources[source].samples;
         let before = now.saturating_sub(age);
-        let upto = samples.partition_point(|at| *at <= before);
-        // A stream that began later has fewer samples than its source.
-        upto.checked_sub(samples.len() - stream.history.len() + 1)
-            .and_then(|at| stream.history.get(at).copied())
-            .unwrap_or(0)
+        let upto = told.samples.partition_point(|at| *at <= before);
+        // Before the oldest sample nothing is known of any stream.
+        let Some(at) = upto.checked_sub(1) else {
+            return 0;
+        };
+        let sample = told.oldest() + at as u32;
+        let known = stream.history.partition_point(|(from, _)| *from <= sample);
+        let value = known.checked_sub(1).and_then(|at| stream.history.get(at));
+        value.map_or(0, |(_, settled)| *settled)
     }
 
     /// The first sample at which `seq` was settled; the last word of the source when it was
     /// settled after the last sample. A sample may come a second late, and what is older
     /// than the samples kept gets the oldest of them.
-    pub(super) fn settled_at(&self, stream: &Stream, seq: u32) -> Option<Time> {
-        let view = &self.sources[self.source_of(stream)?];
-        let at = stream.history.partition_point(|settled| *settled < seq);
-        let began = view.samples.len() - stream.history.len();
-        view.samples.get(began + at).copied().or(view.last_at)
+    pub(super) fn settled_at(&self, stream: &Stream, told: &[Told], seq: u32) -> Option<Time> {
+        let told = told.get(self.source_of(stream)?)?;
+        let at = stream.history.partition_point(|(_, settled)| *settled < seq);
+        let sample = stream.history.get(at).map(|(from, _)| *from);
+        sample
+            .and_then(|from| {
+                let at = from.saturating_sub(told.oldest());
+                told.samples.get(at as usize).copied()
+            })
+            .or(told.last_at)
     }
 
-    /// Keeps the present state of `source` as a checkpoint of its last facts.
-    fn keep(&mut self, source: usize) {
-        let view = &self.sources[source];
-        let Some(at) = view.last_at else { return };
+    /// Keeps the present state of `source`, which is that of `at`, as a checkpoint.
+    fn keep(&mut self, source: usize, at: Time) {
+        let view = self.view_of(source);
         if view.checkpoints.last().is_some_and(|last| last.at == at) {
             return;
         }
+        let view = &self.sources[source];
         let values = view
             .streams
             .iter()
@@ -301,14 +360,9 @@ impl Group {
 
     /// Forgets requests that all sources have answered, and checkpoints before the one that
     /// a membership of `oldest` needs.
-    pub(super) fn forget_before(&mut self, oldest: Time) {
-        let answered = self
-            .sources
-            .iter()
-            .filter_map(|source| source.last_at)
-            .min()
-            // Nobody has spoken: a source's first word makes a checkpoint unasked.
-            .unwrap_or(Time::MAX);
+    pub(super) fn forget_before(&mut self, oldest: Time, told: &[Told]) {
+        // Nobody has spoken: a source's first word makes a checkpoint unasked.
+        let answered = heard_from_all(told).unwrap_or(Time::MAX);
         self.afters = self.afters.split_off(&answered);
         self.befores = self.befores.split_off(&answered);
         for source in &mut self.sources {
@@ -317,18 +371,15 @@ impl Group {
         }
     }
 
-    /// Whether a source has told anything of its publishers.
-    pub(super) fn has_spoken(&self, source: usize) -> bool {
-        self.sources[source].last_at.is_some()
-    }
-
-    pub(super) fn source_count(&self) -> usize {
-        self.sources.len()
+    /// The checkpoints of a source; none where it has told nothing that this group kept.
+    fn checkpoints(&self, source: usize) -> &[Checkpoint] {
+        let view = self.sources.get(source);
+        view.map_or(&[], |view| &view.checkpoints)
     }
 
     /// The first checkpoint of `source` at or after `time`.
     pub(super) fn after(&self, source: usize, time: Time) -> Snapshot<'_> {
-        let checkpoints = &self.sources[source].checkpoints;
+        let checkpoints = self.checkpoints(source);
         match checkpoints.get(checkpoints.partition_point(|c| c.at < time)) {
             Some(checkpoint) => Snapshot::At(checkpoint),
             None => Snapshot::None,
@@ -336,21 +387,22 @@ impl Group {
     }
 
     /// The last checkpoint of `source` at or before `time`.
-    pub(super) fn before(&self, source: usize, time: Time) -> Snapshot<'_> {
-        let view = &self.sources[source];
-        if view.last_at.is_some_and(|at| at <= time) {
+    pub(super) fn before(&self, source: usize, told: &[Told], time: Time) -> Snapshot<'_> {
+        let last_at = told.get(source).and_then(|told| told.last_at);
+        if last_at.is_some_and(|at| at <= time) {
             return Snapshot::Current;
         }
-        let after = view.checkpoints.partition_point(|c| c.at <= time);
+        let checkpoints = self.checkpoints(source);
+        let after = checkpoints.partition_point(|c| c.at <= time);
         match after.checked_sub(1) {
-            Some(at) => Snapshot::At(&view.checkpoints[at]),
+            Some(at) => Snapshot::At(&checkpoints[at]),
             None => Snapshot::None,
         }
     }
 
     /// The newest checkpoint of `source`, with its time.
     pub(super) fn newest(&self, source: usize) -> Option<(Time, Snapshot<'_>)> {
-        let newest = self.sources[source].checkpoints.last()?;
+        let newest = self.checkpoints(source).last()?;
         Some((newest.at, Snapshot::At(newest)))
     }
 
@@ -373,14 +425,18 @@ impl Group {
                 size_of::<Stream>()
                     + stream.exceptions.len() * size_of::<Exception>()
                     + stream.epochs.len() * 8
-                    + stream.history.len() * 4
+                    + stream.history.len() * 8
                     + stream.unreached.len() * 8
             })
             .sum();
-        let samples: usize = self.sources.iter().map(|s| s.samples.len() * 8).sum();
         let asked = (self.afters.len() + self.befores.len()) * 16;
-        (checkpoints + streams + samples + self.members.len() * 4 + asked) as u64
+        (checkpoints + streams + self.members.len() * 4 + asked) as u64
     }
+}
+
+/// Up to when all sources have told; `None` when nobody has spoken.
+fn heard_from_all(told: &[Told]) -> Option<Time> {
+    told.iter().filter_map(|told| told.last_at).min()
 }
 
 impl Snapshot<'_> {

@@ -29,7 +29,7 @@ impl<'a> Judged<'a> {
             group,
             membership,
             member,
-            resolved: membership.resolve(group),
+            resolved: membership.resolve(group, &shard.told),
             reliable: plan.is_some_and(|plan| plan.reliable),
             attached: shard.receivers[index].attached(),
         }
@@ -101,7 +101,9 @@ impl<'a> Judged<'a> {
             if recovery.epoch != mark.epoch {
                 continue;
             }
-            let before = self.group.before(source, recovery.lost_at).of(stream);
+            let before = self
+                .group
+                .before(source, &self.shard.told, recovery.lost_at).of(stream);
             let after = self.group.after(source, recovery.confirmed_at).of(stream);
             let from = before.map_or(0, |at| at.0);
             let to = after.map_or(u32::MAX, |at| at.0);

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::group::{Group, MEMBERSHIP_GRACE, Snapshot, Stream};
+use super::group::{Group, MEMBERSHIP_GRACE, Snapshot, Stream, Told};
 use super::membership::{Membership, Window, WindowEnd};
 use crate::base::Time;
 
@@ -26,7 +26,7 @@ pub(super) struct Mark {
 
 impl Membership {
     /// Looks the windows up in the group's checkpoints.
-    pub(super) fn resolve<'g>(&self, group: &'g Group) -> Resolved<'g> {
+    pub(super) fn resolve<'g>(&self, group: &'g Group, told: &'g [Told]) -> Resolved<'g> {
         let windows = self
             .windows
             .iter()
@@ -36,12 +36,16 @@ impl Membership {
                 passed: window.passed,
                 closed: window.closed,
                 end: window.end(),
-                sources: (0..group.source_count())
-                    .map(|source| Snapshots::look_up(window, group, source))
+                sources: (0..told.len())
+                    .map(|source| Snapshots::look_up(window, group, told, source))
                     .collect(),
             })
             .collect();
-        Resolved { group, windows }
+        Resolved {
+            group,
+            told,
+            windows,
+        }
     }
 }
 
@@ -49,6 +53,7 @@ impl Membership {
 #[derive(Debug)]
 pub(super) struct Resolved<'g> {
     group: &'g Group,
+    told: &'g [Told],
     windows: SmallVec<[ResolvedWindow<'g>; 2]>,
 }
 
@@ -72,7 +77,7 @@ struct Snapshots<'g> {
 }
 
 impl<'g> Snapshots<'g> {
-    fn look_up(window: &Window, group: &'g Group, source: usize) -> Self {
+    fn look_up(window: &Window, group: &'g Group, told: &[Told], source: usize) -> Self {
         let after = |time: Option<Time>| match time {
             Some(time) => group.after(source, time),
             None => Snapshot::None,
@@ -80,11 +85,11 @@ impl<'g> Snapshots<'g> {
         // A must window that ended before its floor was known has no floor: everything
         // above it was sent after the end.
         Snapshots {
-            join_invoked: group.before(source, window.join_invoked),
+            join_invoked: group.before(source, told, window.join_invoked),
             joined: after(window.joined),
             visible: after(window.joined.map(|joined| joined + MEMBERSHIP_GRACE)),
             leave_invoked: match window.leave_invoked {
-                Some(time) => group.before(source, time),
+                Some(time) => group.before(source, told, time),
                 None => Snapshot::None,
             },
             ended: after(window.ended.map(|(at, _)| at)),
@@ -98,7 +103,7 @@ impl Resolved<'_> {
     pub(super) fn is_visible(&self, window: usize) -> bool {
         let sources = self.windows[window].sources.iter().enumerate();
         sources
-            .filter(|(source, _)| self.group.has_spoken(*source))
+            .filter(|(source, _)| self.told[*source].has_spoken())
             .all(|(_, s)| !matches!(s.visible, Snapshot::None))
     }
 

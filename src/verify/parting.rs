@@ -50,9 +50,9 @@ impl Shard {
         if end == ConnectionEnd::Stopped {
             receiver.stopped = true;
         }
-        for (group, member) in &receiver.members {
-            self.members[*member as usize].end_all(how, now);
-            self.groups[group.index()].need_after(now);
+        for (group, member) in receiver.members.clone() {
+            self.members[member as usize].end_all(how, now);
+            self.ask_after(group, now);
         }
     }
 
@@ -67,7 +67,7 @@ impl Shard {
                 continue;
             }
             let group = &self.groups[group.index()];
-            let resolved = membership.resolve(group);
+            let resolved = membership.resolve(group, &self.told);
             let mut sent = 0;
             for (at, stream) in group.streams.iter().enumerate() {
                 resolved.marks(stream, &mut marks);

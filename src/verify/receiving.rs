@@ -49,10 +49,9 @@ impl Shard {
             if let Some(window) = membership.latest_mut() {
                 window.joined = Some(now);
             }
-            let view = &mut self.groups[group.index()];
-            view.need_before(now);
-            view.need_after(now);
-            view.need_after(now + MEMBERSHIP_GRACE);
+            self.ask_before(*group, now);
+            self.ask_after(*group, now);
+            self.ask_after(*group, now + MEMBERSHIP_GRACE);
         }
     }
 
@@ -80,7 +79,7 @@ impl Shard {
             None => {
                 let stale = membership.is_stale(epoch, ack_id);
                 membership.open(epoch, now, stale);
-                self.groups[group.index()].need_before(now);
+                self.ask_before(group, now);
             }
         }
     }
@@ -119,14 +118,13 @@ impl Shard {
         else {
             return;
         };
-        let view = &mut self.groups[group.index()];
         if success {
             window.joined = Some(now);
-            view.need_after(now);
-            view.need_after(now + MEMBERSHIP_GRACE);
+            self.ask_after(group, now);
+            self.ask_after(group, now + MEMBERSHIP_GRACE);
         } else if !window.resent {
             window.ended = Some((now, WindowEnd::Refused));
-            view.need_after(now);
+            self.ask_after(group, now);
         }
     }
 
@@ -149,7 +147,7 @@ impl Shard {
             .filter(|w| w.epoch == epoch && w.ended.is_none() && w.leave_invoked.is_none())
         {
             window.leave_invoked = Some(now);
-            self.groups[group.index()].need_before(now);
+            self.ask_before(group, now);
         }
     }
 
@@ -178,7 +176,7 @@ impl Shard {
         };
         if success && let Some(window) = self.members[member as usize].left_by(epoch, ack_id) {
             window.ended = Some((now, WindowEnd::Left));
-            self.groups[group.index()].need_after(now);
+            self.ask_after(group, now);
             self.exercised.add(Property::D5b, 1);
         }
     }
@@ -200,8 +198,8 @@ impl Shard {
             }
             conn.lost(code, now);
         }
-        for (group, _) in &self.receivers[index].members {
-            self.groups[group.index()].need_before(now);
+        for (group, _) in self.receivers[index].members.clone() {
+            self.ask_before(group, now);
         }
     }
 
@@ -224,8 +222,8 @@ impl Shard {
             conn.opened(transport, now);
         }
         // For the case that the loss itself was not told.
-        for (group, _) in &self.receivers[index].members {
-            self.groups[group.index()].need_before(now);
+        for (group, _) in self.receivers[index].members.clone() {
+            self.ask_before(group, now);
         }
     }
 
@@ -366,9 +364,9 @@ impl Shard {
         receiver
             .control
             .push((now, Control::RecoveryConfirmed(transport)));
-        for (group, member) in &receiver.members {
-            self.groups[group.index()].need_after(now);
-            let silent = &mut self.members[*member as usize].silent_since;
+        for (group, member) in receiver.members.clone() {
+            self.ask_after(group, now);
+            let silent = &mut self.members[member as usize].silent_since;
             silent.get_or_insert(transport);
         }
         self.exercised.add(Property::R1, 1);

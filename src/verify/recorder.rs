@@ -14,6 +14,9 @@ pub(super) const CONTROL_KEPT: usize = 64;
 /// Publishes kept per publisher (10 KB).
 pub(super) const PUBLISHES_KEPT: usize = 128;
 
+/// Room that a ring has for its first items.
+const FIRST_KEPT: usize = 4;
+
 /// The last `cap` items.
 #[derive(Clone, Debug)]
 pub(super) struct Ring<T> {
@@ -33,6 +36,11 @@ impl<T> Ring<T> {
 
     pub(super) fn push(&mut self, item: T) {
         if self.items.len() < self.cap {
+            if self.items.len() == self.items.capacity() {
+                // Most rings stay short; those that do not are moved three times.
+                let room = (self.items.len() * 4).clamp(FIRST_KEPT, self.cap.max(FIRST_KEPT));
+                self.items.reserve_exact(room - self.items.len());
+            }
             self.items.push(item);
         } else if let Some(oldest) = self.items.get_mut(self.at) {
             *oldest = item;

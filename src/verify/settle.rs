@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::group::{Group, Stream};
+use super::group::{Group, Stream, Told};
 use super::judge::{Bucket, Piece};
 use super::judged::Judged;
 use super::marks::Mark;
@@ -44,7 +44,7 @@ impl Shard {
                 .streams
                 .iter()
                 .map(|stream| {
-                    let old = self.groups[index].settled_before(stream, now, FOLD_AFTER);
+                    let old = self.groups[index].settled_before(stream, &self.told, now, FOLD_AFTER);
                     old.max(stream.horizon)
                 })
                 .collect();
@@ -72,8 +72,8 @@ impl Shard {
         for member in &group.members {
             let membership = &self.members[*member as usize];
             if !membership.is_plain() {
-                let at = passed_windows(membership, group);
-                passed.push((*member, at, windows_over(membership, group)));
+                let at = passed_windows(membership, group, &self.told);
+                passed.push((*member, at, windows_over(membership, group, &self.told)));
             }
         }
         for (member, at, over) in passed {
@@ -92,7 +92,7 @@ impl Shard {
         for stream in &mut group.streams {
             stream.forget_below_horizon();
         }
-        group.forget_before(oldest);
+        group.forget_before(oldest, &self.told);
     }
 
     /// Tells the holes that are kept below the horizon how the windows before the one at
@@ -179,7 +179,7 @@ impl Shard {
                     judged.resolved.marks(stream, &mut marks);
                     let key = PairKey::new(*member, at as u32);
                     let view = judged.view(key, stream, &marks);
-                    let old = group.settled_before(stream, now, age);
+                    let old = group.settled_before(stream, &self.told, now, age);
                     let open = view.holes.first().map_or(next, |hole| hole.first);
                     // What is folded is no longer waited for, unless it is kept as a hole.
                     let from = if holes {
@@ -207,7 +207,10 @@ impl Shard {
         let receivers: u64 = self.receivers.iter().map(|r| r.bytes()).sum();
         let faults = self.gaps.len() * 40 + self.bad.len() * 32 + self.broken.len() * 16;
         let open = (self.candidates.len() * 112 + self.waiting.len() * 96 + faults) as u64;
+        let told: u64 = self.told.iter().map(Told::bytes).sum();
         groups
+            + told
+            + (self.asking.len() * 8) as u64
             + members
             + receivers
             + open
@@ -238,8 +241,8 @@ impl Shard {
 }
 
 /// The place of the newest window that alone rules everything above the horizon.
-fn passed_windows(membership: &Membership, group: &Group) -> Option<usize> {
-    let resolved = membership.resolve(group);
+fn passed_windows(membership: &Membership, group: &Group, told: &[Told]) -> Option<usize> {
+    let resolved = membership.resolve(group, told);
     let mut marks: SmallVec<[Mark; 4]> = SmallVec::new();
     let begun = |stream: &&Stream| group.source_of(stream).is_some();
     if !group.streams.iter().any(|stream| begun(&stream)) {
@@ -261,13 +264,13 @@ fn passed_windows(membership: &Membership, group: &Group) -> Option<usize> {
 }
 
 /// By window: whether it is over and everything that it could receive is folded.
-fn windows_over(membership: &Membership, group: &Group) -> SmallVec<[bool; 4]> {
+fn windows_over(membership: &Membership, group: &Group, told: &[Told]) -> SmallVec<[bool; 4]> {
     let ended = membership.windows.iter().map(|w| w.ended.is_some());
     let mut over: SmallVec<[bool; 4]> = ended.collect();
     if !over.contains(&true) {
         return over;
     }
-    let resolved = membership.resolve(group);
+    let resolved = membership.resolve(group, told);
     let mut marks: SmallVec<[Mark; 4]> = SmallVec::new();
     let begun = |stream: &&Stream| group.source_of(stream).is_some();
     for stream in group.streams.iter().filter(begun) {

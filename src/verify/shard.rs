@@ -14,8 +14,8 @@ use super::connection::Receiver;
 use super::digest::{self, Digest};
 use super::duplicate::{Candidate, Waiting};
 use super::events::{Answer, Outcome, Progress};
-use super::facts::{Facts, MemberEvent};
-use super::group::Group;
+use super::facts::{Facts, MemberEvent, StreamFacts};
+use super::group::{Group, Told};
 use super::incident::{Incidents, Subject};
 use super::judge::Bucket;
 use super::kinds::{Permitted, Tally, Unknown, Violation};
@@ -29,7 +29,7 @@ use super::pins::Pins;
 use super::plan::{Mode, Plan};
 use super::unanswered::Unanswered;
 use super::unsure::Unsure;
-use crate::base::{AckId, Slot, Time};
+use crate::base::{AckId, GroupId, Slot, Time};
 use crate::payload::{Identity, StreamId};
 
 /// Open holes that a shard follows unless told otherwise; beyond, pairs go unverified.
@@ -51,6 +51,10 @@ pub struct Shard {
     /// The same by the receiver's pool.
     pub(super) pools: Vec<Ledger>,
     sources: Vec<Source>,
+    /// What each source told, in the same order.
+    pub(super) told: Vec<Told>,
+    /// Groups that ask for checkpoints; see [`Group::asks`].
+    pub(super) asking: FxHashSet<usize>,
     /// Shards that are gone.
     pub(super) lost_sources: Vec<Range<u32>>,
     /// Changes of memberships that no facts have told yet; `None`: nobody wants them.
@@ -146,6 +150,8 @@ impl Shard {
             ledgers: vec![Ledger::default(); groups],
             pools: vec![Ledger::default(); plan.pools()],
             sources: Vec::new(),
+            told: Vec::new(),
+            asking: FxHashSet::default(),
             lost_sources: Vec::new(),
             member_events: None,
             sees_frames: true,
@@ -303,6 +309,7 @@ impl Shard {
                     serial: 0,
                     publishes: facts.source.clone().any(publishes),
                 });
+                self.told.push(Told::default());
                 self.sources.len() - 1
             }
         };
@@ -323,17 +330,31 @@ impl Shard {
             return;
         }
         self.saw_error |= facts.saw_error;
-        let mut by_group: FxHashMap<usize, Vec<&super::facts::StreamFacts>> = FxHashMap::default();
-        for stream in &facts.streams {
+        let mut by_group: FxHashMap<usize, Vec<&StreamFacts>> = FxHashMap::default();
+        let planned = |s: &&StreamFacts| s.stream.group.index() < self.groups.len();
+        for stream in facts.streams.iter().filter(planned) {
             by_group
                 .entry(stream.stream.group.index())
                 .or_default()
                 .push(stream);
         }
-        for (index, group) in self.groups.iter_mut().enumerate() {
+        let told = &self.told[source];
+        let groups = &mut self.groups;
+        let all = 0..groups.len();
+        let mut apply = |index: usize| {
             let streams = by_group.get(&index).map_or(&[][..], Vec::as_slice);
-            group.apply(source, facts.at, streams.iter().copied());
+            groups[index].apply(source, told, facts.at, streams.iter().copied());
+        };
+        if told.has_spoken() {
+            // What is told of others changes nothing for a group that asks for nothing.
+            let touched = by_group.keys().filter(|index| !self.asking.contains(*index));
+            touched.chain(&self.asking).for_each(|index| apply(*index));
+        } else {
+            all.for_each(apply);
         }
+        self.told[source].applied(facts.at);
+        let (groups, told) = (&self.groups, &self.told);
+        self.asking.retain(|index| groups[*index].asks(told));
         self.pin_forbidden(&facts.streams);
         self.file_settled(false);
         self.place_waiting();
@@ -397,6 +418,18 @@ impl Shard {
         self.slots
             .contains(&slot.0)
             .then(|| (slot.0 - self.slots.start) as usize)
+    }
+
+    /// Asks a group for the first checkpoint at or after `time`.
+    pub(super) fn ask_after(&mut self, group: GroupId, time: Time) {
+        self.groups[group.index()].need_after(time, &self.told);
+        self.asking.insert(group.index());
+    }
+
+    /// Asks a group for the last checkpoint at or before `time`.
+    pub(super) fn ask_before(&mut self, group: GroupId, time: Time) {
+        self.groups[group.index()].need_before(time);
+        self.asking.insert(group.index());
     }
 
     /// The last facts heard of each source.

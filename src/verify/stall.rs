@@ -43,7 +43,7 @@ impl Shard {
                 continue;
             };
             let stream = &group.streams[stream as usize];
-            let at = |seq| group.settled_at(stream, seq);
+            let at = |seq| group.settled_at(stream, &self.told, seq);
             let (Some(first), Some(last)) = (at(suspect.first), at(suspect.last)) else {
                 continue;
             };
