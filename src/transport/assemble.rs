@@ -2,8 +2,8 @@
 //!
 //! The frames are decoded by actix's codec; here continuations are joined, UTF-8 is
 //! checked and sizes are bounded, none of which the codec does. Short whole messages, which
-//! nearly all are, are read in place before the codec sees them: it cuts each off into a
-//! buffer of its own, with the counting that this takes. No I/O.
+//! nearly all are, and pings and pongs are read in place before the codec sees them: it cuts
+//! each off into a buffer of its own, with the counting that this takes. No I/O.
 //! Read [`super::socket`] next.
 
 use std::ops::{ControlFlow, Range};
@@ -54,8 +54,16 @@ pub(super) struct Assembler {
 }
 
 struct Short {
-    is_text: bool,
+    kind: Kind,
     payload: Range<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Binary,
+    Ping,
+    Pong,
 }
 
 #[derive(Debug)]
@@ -91,10 +99,11 @@ impl Assembler {
             }
             if let Some(short) = self.short_message(bytes) {
                 let message = bytes.get(short.payload.clone()).unwrap_or_default();
-                let turn = on(if short.is_text {
-                    Incoming::Text(utf8(message)?)
-                } else {
-                    Incoming::Binary(message)
+                let turn = on(match short.kind {
+                    Kind::Text => Incoming::Text(utf8(message)?),
+                    Kind::Binary => Incoming::Binary(message),
+                    Kind::Ping => Incoming::Ping(message),
+                    Kind::Pong => Incoming::Pong(message),
                 });
                 bytes.advance(short.payload.end);
                 match turn {
@@ -116,18 +125,20 @@ impl Assembler {
     }
 
     /// A whole message of one frame, not masked and shorter than 64 KiB, at the front of
-    /// `bytes`. RFC 6455 5.2.
+    /// `bytes`; also a ping or pong, which may come between fragments. RFC 6455 5.2, 5.4, 5.5.
     fn short_message(&self, bytes: &[u8]) -> Option<Short> {
-        const WHOLE_TEXT: u8 = 0x81;
-        const WHOLE_BINARY: u8 = 0x82;
-        let is_text = match *bytes.first()? {
-            WHOLE_TEXT => true,
-            WHOLE_BINARY => false,
+        const WHOLE: u8 = 0x80;
+        let kind = match bytes.first()?.checked_sub(WHOLE)? {
+            0x1 => Kind::Text,
+            0x2 => Kind::Binary,
+            0x9 => Kind::Ping,
+            0xa => Kind::Pong,
             _ => return None,
         };
+        let is_control = matches!(kind, Kind::Ping | Kind::Pong);
         let (header, length) = match *bytes.get(1)? {
             short @ ..=125 => (2, usize::from(short)),
-            126 => (
+            126 if !is_control => (
                 4,
                 usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])),
             ),
@@ -135,9 +146,9 @@ impl Assembler {
         };
         let is_ours = header + length <= bytes.len()
             && length <= self.message_bytes_max
-            && self.joining.is_none();
+            && (self.joining.is_none() || is_control);
         is_ours.then_some(Short {
-            is_text,
+            kind,
             payload: header..header + length,
         })
     }

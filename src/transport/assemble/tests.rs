@@ -103,7 +103,11 @@ fn every_form_of_the_length_is_read() {
         (frame(OpCode::Binary, true, &[7; LIMIT + 1]), false),
         (frame(OpCode::Text, false, b"x"), false),
         (frame(OpCode::Continue, true, b"x"), false),
-        (frame(OpCode::Ping, true, b"x"), false),
+        (frame(OpCode::Ping, true, b"x"), true),
+        (frame(OpCode::Pong, true, &[7; 125]), true),
+        (frame(OpCode::Ping, true, &[7; 126]), false),
+        (frame(OpCode::Ping, false, b"x"), false),
+        (frame(OpCode::Close, true, b""), false),
     ] {
         assert_eq!(
             assembler.short_message(&bytes).is_some(),
