@@ -1,13 +1,14 @@
 //! The actor: life cycle and mailbox of one client, and the task that moves its bytes.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use actix::dev::SendError;
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message as ActixMessage};
+use actix::{Actor, ActorContext, Addr, Context, Handler, Message as ActixMessage};
 
 use smallvec::SmallVec;
 
@@ -73,24 +74,51 @@ impl Handle {
     }
 
     /// A publish is due, which the schedule wants sent at `intended`. The client takes it up
-    /// in its next turn, before any message that is sent to it after this. False when it is
-    /// gone, or when 256 wait already.
-    pub fn publish(&self, intended: Time) -> bool {
+    /// in its next turn, before any message that is sent to it after this: when
+    /// [`Turns::take`] is called, or soon. False when it is gone, or when 256 wait already.
+    pub fn publish(&self, intended: Time, turns: &mut Turns) -> bool {
         let mut due = self.shell.due.borrow_mut();
         if self.shell.over.get() || due.len() >= MAILBOX {
             return false;
         }
         due.push(intended);
-        drop(due);
-        self.shell.wake();
+        if due.len() == 1 {
+            turns.add(self.shell.clone());
+        }
         true
+    }
+}
+
+/// Turns that clients take in the task of somebody else, who is at it anyway: to wake a task
+/// among thousands takes longer than to find nothing to do.
+#[derive(Default)]
+pub struct Turns(Vec<Rc<Shell>>);
+
+impl Turns {
+    /// So many in one go; the rest are woken, and sockets are read in between.
+    const MAX: usize = 32;
+
+    /// This client is to have a turn.
+    pub(super) fn add(&mut self, shell: Rc<Shell>) {
+        if self.0.len() < Self::MAX {
+            self.0.push(shell);
+        } else {
+            shell.wake();
+        }
+    }
+
+    /// They have their turns.
+    pub fn take(&mut self) {
+        for shell in self.0.drain(..) {
+            shell.turn();
+        }
     }
 }
 
 /// What the actor and its pump share. What each turn looks at lies together, at the front.
 #[repr(C)]
-struct Shell {
-    /// The actor is gone: so must be the pump.
+pub(super) struct Shell {
+    /// The actor is gone, or in no state to go on: so must be the pump.
     over: Cell<bool>,
     /// The pump's, once it runs.
     pump: RefCell<Option<Waker>>,
@@ -108,6 +136,34 @@ impl Shell {
         }
     }
 
+    /// One turn, not in the pump's own task. A panic ends this client alone, as it would
+    /// there.
+    fn turn(self: &Rc<Self>) {
+        let turn = || {
+            let pump = self.pump.borrow();
+            // Without: its first turn is to come.
+            let Some(waker) = pump.as_ref().filter(|_| !self.over.get()) else {
+                return;
+            };
+            if self.pump_once(&mut TaskContext::from_waker(waker)) {
+                waker.wake_by_ref();
+            }
+        };
+        if catch_unwind(AssertUnwindSafe(turn)).is_err() {
+            self.shared.panicked.set(self.shared.panicked.get() + 1);
+            self.over.set(true);
+            self.wake();
+        }
+    }
+
+    /// Does what there is to do. True when nothing will ever happen again.
+    fn pump_once(self: &Rc<Self>, cx: &mut TaskContext<'_>) -> bool {
+        let mut body = self.body.borrow_mut();
+        self.publish_due(&mut body);
+        body.pump(cx, &|| Rc::downgrade(self));
+        body.is_over()
+    }
+
     fn publish_due(&self, body: &mut Body) {
         if self.due.borrow().is_empty() {
             return;
@@ -119,8 +175,8 @@ impl Shell {
 }
 
 impl Client {
-    /// A client that connects as soon as it is started.
-    pub fn new(shared: Rc<Shared>, slot: Slot) -> Self {
+    /// A client that is not started.
+    fn new(shared: Rc<Shared>, slot: Slot) -> Self {
         Client(Rc::new(Shell {
             body: RefCell::new(Body::new(shared.clone(), slot)),
             pump: RefCell::default(),
@@ -131,13 +187,19 @@ impl Client {
         }))
     }
 
-    /// Starts a client on the current arbiter.
+    /// Starts a client on the current arbiter. What it will keep is made here in one go, its
+    /// socket too: it lies together then, and a frame that comes finds less cold memory.
     pub fn launch(shared: Rc<Shared>, slot: Slot) -> Handle {
+        shared.ring_alarms();
         let client = Client::new(shared, slot);
-        Handle {
-            shell: client.0.clone(),
-            addr: client.start(),
-        }
+        let shell = client.0.clone();
+        let addr = client.start();
+        actix_rt::spawn(Pump {
+            shell: shell.clone(),
+            client: addr.clone(),
+        });
+        shell.body.borrow_mut().start();
+        Handle { addr, shell }
     }
 
     /// Lets `act` change the client; what that caused leaves in the pump's next turn, all
@@ -155,12 +217,6 @@ impl Actor for Client {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        self.0.shared.ring_alarms();
-        self.0.body.borrow_mut().start();
-        actix_rt::spawn(Pump {
-            shell: self.0.clone(),
-            client: ctx.address(),
-        });
     }
 }
 
@@ -256,7 +312,7 @@ impl Future for Pump {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let shell = &*self.shell;
+        let shell = &self.shell;
         if shell.over.get() {
             return Poll::Ready(());
         }
@@ -264,10 +320,7 @@ impl Future for Pump {
         if shell.pump.borrow().is_none() {
             shell.pump.replace(Some(cx.waker().clone()));
         }
-        let mut body = shell.body.borrow_mut();
-        shell.publish_due(&mut body);
-        body.pump(cx);
-        if body.is_over() {
+        if shell.pump_once(cx) {
             if let Err(SendError::Full(_)) = self.client.try_send(Ended) {
                 // The actor empties it before it comes to us again.
                 cx.waker().wake_by_ref();

@@ -14,6 +14,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::time::Sleep;
 
+use super::actor::Turns;
 use super::shared::Shared;
 use crate::base::Time;
 
@@ -26,18 +27,30 @@ const FAR: Duration = Duration::from_secs(2);
 /// Empty lists kept for use again.
 const SPARE_MAX: usize = 64;
 
-/// The alarms of an arbiter, by time in µs. At most a few per client: see [`Armed`].
-#[derive(Debug, Default)]
-pub(super) struct Alarms {
-    by_time: BTreeMap<u64, Vec<Waker>>,
-    spare: Vec<Vec<Waker>>,
+/// The alarms of an arbiter, by time in µs. At most a few per client: see [`Armed`]. `W` is
+/// who is to hear one.
+#[derive(Debug)]
+pub(super) struct Alarms<W> {
+    by_time: BTreeMap<u64, Vec<W>>,
+    spare: Vec<Vec<W>>,
     ringer: Option<Waker>,
     /// Until when the ringer sleeps; 0 while it is awake.
     asleep_until: u64,
 }
 
-impl Alarms {
-    fn set(&mut self, at: Time, now: Time, waker: &Waker) {
+impl<W> Default for Alarms<W> {
+    fn default() -> Self {
+        Alarms {
+            by_time: BTreeMap::new(),
+            spare: Vec::new(),
+            ringer: None,
+            asleep_until: 0,
+        }
+    }
+}
+
+impl<W> Alarms<W> {
+    fn set(&mut self, at: Time, now: Time, whom: W) {
         let tick = if at.since(now) < FAR {
             TICK_US
         } else {
@@ -48,7 +61,7 @@ impl Alarms {
         self.by_time
             .entry(at)
             .or_insert_with(|| spare.pop().unwrap_or_default())
-            .push(waker.clone());
+            .push(whom);
         if at < self.asleep_until
             && let Some(ringer) = &self.ringer
         {
@@ -57,19 +70,24 @@ impl Alarms {
         }
     }
 
-    /// Wakes whoever is due. Returns when the next one is.
-    fn ring(&mut self, now: Time) -> Option<Time> {
+    /// When the next one is.
+    fn next(&self) -> Option<Time> {
+        let first = self.by_time.first_key_value();
+        first.map(|(at, _)| Time::from_micros(*at))
+    }
+
+    /// Hands over whoever is due.
+    fn ring(&mut self, now: Time, mut hears: impl FnMut(W)) {
         while let Some(first) = self.by_time.first_entry() {
             if *first.key() > now.as_micros() {
-                return Some(Time::from_micros(*first.key()));
+                return;
             }
             let mut due = first.remove();
-            due.drain(..).for_each(Waker::wake);
+            due.drain(..).for_each(&mut hears);
             if self.spare.len() < SPARE_MAX {
                 self.spare.push(due);
             }
         }
-        None
     }
 }
 
@@ -79,23 +97,23 @@ impl Alarms {
 pub(super) struct Armed(SmallVec<[Time; 2]>);
 
 impl Armed {
-    /// Whether `time` has come; otherwise the task is woken then, or before.
-    pub(super) fn poll(
+    /// Whether `time` has come; otherwise `whom` hears an alarm then, or before.
+    pub(super) fn poll<W>(
         &mut self,
         time: Option<Time>,
-        alarms: &RefCell<Alarms>,
+        alarms: &RefCell<Alarms<W>>,
         now: Time,
-        cx: &Context<'_>,
+        whom: impl FnOnce() -> W,
     ) -> bool {
         let Some(time) = time else { return false };
         if time <= now {
             return true;
         }
         self.0.retain(|at| *at > now);
-        // An earlier alarm stays: it wakes us, and the later one is set then. Most deadlines
+        // An earlier alarm stays: it is heard, and the later one is set then. Most deadlines
         // move away with every frame.
         if !self.0.iter().any(|at| *at <= time) {
-            alarms.borrow_mut().set(time, now, cx.waker());
+            alarms.borrow_mut().set(time, now, whom());
             if self.0.len() == self.0.inline_size() {
                 self.0.pop();
             }
@@ -106,10 +124,12 @@ impl Armed {
     }
 }
 
-/// Rings the alarms of an arbiter for as long as there are clients.
+/// Rings the alarms of an arbiter for as long as there are clients: they have their turns in
+/// this task.
 pub(super) struct Ringer {
     shared: Weak<Shared>,
     sleep: Pin<Box<Sleep>>,
+    turns: Turns,
 }
 
 impl Ringer {
@@ -117,6 +137,7 @@ impl Ringer {
         Ringer {
             shared: Rc::downgrade(shared),
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            turns: Turns::default(),
         }
     }
 }
@@ -128,22 +149,34 @@ impl Future for Ringer {
         let Some(shared) = self.shared.upgrade() else {
             return Poll::Ready(());
         };
-        let mut alarms = shared.alarms.borrow_mut();
-        if alarms.ringer.is_none() {
-            alarms.ringer = Some(cx.waker().clone());
+        let alarms = &shared.alarms;
+        if alarms.borrow().ringer.is_none() {
+            alarms.borrow_mut().ringer = Some(cx.waker().clone());
         }
-        loop {
-            let next = alarms.ring(shared.clock.now());
-            alarms.asleep_until = next.map_or(u64::MAX, Time::as_micros);
-            let Some(next) = next else {
-                return Poll::Pending;
-            };
-            let instant = shared.clock.instant(next);
-            self.sleep.as_mut().reset(instant);
-            if self.sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
+        let turns = &mut self.turns;
+        alarms.borrow_mut().asleep_until = 0;
+        alarms.borrow_mut().ring(shared.clock.now(), |client| {
+            // One that is gone hears nothing.
+            if let Some(client) = client.upgrade() {
+                turns.add(client);
             }
+        });
+        turns.take();
+        // They have set alarms, perhaps before the next one.
+        let mut alarms = alarms.borrow_mut();
+        let next = alarms.next();
+        let Some(next) = next else {
+            alarms.asleep_until = u64::MAX;
+            return Poll::Pending;
+        };
+        self.sleep.as_mut().reset(shared.clock.instant(next));
+        if self.sleep.as_mut().poll(cx).is_pending() {
+            alarms.asleep_until = next.as_micros();
+        } else {
+            // Due already: sockets are read first.
+            cx.waker().wake_by_ref();
         }
+        Poll::Pending
     }
 }
 
@@ -164,6 +197,13 @@ mod tests {
         }
     }
 
+    /// How many hear an alarm at `now`.
+    fn heard<W>(alarms: &RefCell<Alarms<W>>, now: Time) -> usize {
+        let mut heard = 0;
+        alarms.borrow_mut().ring(now, |_| heard += 1);
+        heard
+    }
+
     fn at(millis: u64) -> Time {
         Time::from_millis(millis)
     }
@@ -171,33 +211,27 @@ mod tests {
     /// A client whose deadline moves away with every frame must not be woken for each.
     #[test]
     fn a_deadline_that_moves_away_costs_one_alarm() {
-        let count = Arc::new(Count::default());
-        let waker = Waker::from(count.clone());
-        let cx = Context::from_waker(&waker);
         let (alarms, mut armed) = (RefCell::new(Alarms::default()), Armed::default());
         for now in 0..100 {
-            assert!(!armed.poll(Some(at(now + 200)), &alarms, at(now), &cx));
+            assert!(!armed.poll(Some(at(now + 200)), &alarms, at(now), || ()));
         }
-        assert_eq!(alarms.borrow_mut().ring(at(199)), Some(at(200)));
-        assert_eq!(count.0.load(Ordering::Relaxed), 0);
-        assert_eq!(alarms.borrow_mut().ring(at(200)), None);
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
-        assert!(!armed.poll(Some(at(299)), &alarms, at(200), &cx));
-        assert!(armed.poll(Some(at(299)), &alarms, at(299), &cx));
-        alarms.borrow_mut().ring(at(299));
-        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert_eq!(heard(&alarms, at(199)), 0);
+        assert_eq!(alarms.borrow().next(), Some(at(200)));
+        assert_eq!(heard(&alarms, at(200)), 1);
+        assert_eq!(alarms.borrow().next(), None);
+        assert!(!armed.poll(Some(at(299)), &alarms, at(200), || ()));
+        assert!(armed.poll(Some(at(299)), &alarms, at(299), || ()));
+        assert_eq!(heard(&alarms, at(299)), 1);
     }
 
     /// A near deadline again and again beside a far one must not pile up far alarms.
     #[test]
     fn alarms_do_not_pile_up() {
-        let waker = Waker::noop();
-        let cx = Context::from_waker(waker);
         let (alarms, mut armed) = (RefCell::new(Alarms::default()), Armed::default());
         for now in (0..10_000).step_by(10) {
-            armed.poll(Some(at(now + 20_000)), &alarms, at(now), &cx);
-            armed.poll(Some(at(now + 5)), &alarms, at(now), &cx);
-            alarms.borrow_mut().ring(at(now + 6));
+            armed.poll(Some(at(now + 20_000)), &alarms, at(now), || ());
+            armed.poll(Some(at(now + 5)), &alarms, at(now), || ());
+            heard(&alarms, at(now + 6));
         }
         let waiting: usize = alarms.borrow().by_time.values().map(Vec::len).sum();
         assert_eq!(waiting, 1, "the far one");
@@ -212,9 +246,9 @@ mod tests {
             asleep_until: at(50).as_micros(),
             ..Alarms::default()
         };
-        alarms.set(at(60), at(0), Waker::noop());
+        alarms.set(at(60), at(0), ());
         assert_eq!(ringer.0.load(Ordering::Relaxed), 0);
-        alarms.set(at(40), at(0), Waker::noop());
+        alarms.set(at(40), at(0), ());
         assert_eq!(ringer.0.load(Ordering::Relaxed), 1);
     }
 }

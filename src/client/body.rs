@@ -2,8 +2,10 @@
 //! bytes between them. Messages and life cycle are in [`super::actor`].
 
 use std::ops::ControlFlow;
-use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::rc::{Rc, Weak};
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use smallvec::SmallVec;
 
 use crate::base::{Slot, Time};
 use crate::protocol::{Dial, Output, Received, Session};
@@ -12,6 +14,7 @@ use crate::wire::Downstream;
 use crate::wire::close::Close;
 use crate::wire::codec::{self, Payload};
 
+use super::actor::Shell;
 use super::events::{Me, Phase};
 use super::faults::{DialFault, Faults};
 use super::link::Link;
@@ -45,9 +48,12 @@ impl Body {
         }
     }
 
-    /// Starts connecting.
+    /// Starts connecting. Whatever comes of it is taken up in the first turn.
     pub(super) fn start(&mut self) {
         self.session.start();
+        let now = self.me.shared.clock.now();
+        self.drain(now);
+        self.poll_dial(now, &mut TaskContext::from_waker(Waker::noop()));
     }
 
     /// Whether nothing will ever happen again.
@@ -55,8 +61,9 @@ impl Body {
         self.session.is_stopped() && self.link.socket.is_none()
     }
 
-    /// Moves everything that can be moved now, and arranges to be woken for the rest.
-    pub(super) fn pump(&mut self, cx: &mut TaskContext<'_>) {
+    /// Moves everything that can be moved now, and arranges to be woken for the rest. An
+    /// alarm is set for `whom`.
+    pub(super) fn pump(&mut self, cx: &mut TaskContext<'_>, whom: &dyn Fn() -> Weak<Shell>) {
         loop {
             if self.link.is_dialling() {
                 self.poll_dial(self.me.shared.clock.now(), cx);
@@ -79,7 +86,7 @@ impl Body {
             let due = self
                 .link
                 .armed
-                .poll(deadline, &self.me.shared.alarms, now, cx);
+                .poll(deadline, &self.me.shared.alarms, now, whom);
             if due {
                 self.session.handle_timeout(now);
                 self.faults_due(now);
@@ -145,7 +152,7 @@ impl Body {
         let socket = link.socket.as_mut()?;
         let shared = me.shared.clone();
         let subprotocol = shared.sessions[me.pool].subprotocol;
-        let mut pongs: Vec<Vec<u8>> = Vec::new();
+        let mut pongs: SmallVec<[SmallVec<[u8; 16]>; 1]> = SmallVec::new();
         // Counted apart from what the verifier is given, so that it can tell a lost frame.
         let mut data_frames = 0;
         let mut goodbye = None;
@@ -164,7 +171,7 @@ impl Body {
                     Incoming::Ping(bytes) => {
                         beside_data = last;
                         session.handle_activity(now);
-                        pongs.push(bytes.to_vec());
+                        pongs.push(SmallVec::from_slice(bytes));
                         return ControlFlow::Continue(());
                     }
                     Incoming::Pong(_) => {
@@ -366,7 +373,7 @@ impl Body {
 /// Says goodbye, as far as the kernel takes it at once.
 fn close_socket(socket: &mut Socket, close: &Close) {
     socket.queue_close(close);
-    let _ = socket.poll_flush(&mut TaskContext::from_waker(std::task::Waker::noop()));
+    let _ = socket.poll_flush(&mut TaskContext::from_waker(Waker::noop()));
 }
 
 /// Hands the session's events on; what asks for the link is left for [`Body::drain`].

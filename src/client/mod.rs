@@ -7,6 +7,8 @@
 //!
 //! One pump (a task beside the actor) drives everything of a client: messages change the
 //! client and wake it, so what they asked for leaves in the same write as what frames caused.
+//! Alarms and publishes do not wake it: who brings them gives the client its turn, see
+//! [`Turns`].
 
 pub mod actor;
 mod alarm;
@@ -22,7 +24,7 @@ mod sabotage;
 pub mod server;
 pub mod shared;
 
-pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Handle, Heal, Inject};
+pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Handle, Heal, Inject, Turns};
 pub use directory::Directory;
 pub use sabotage::Sabotage;
 pub(crate) use sabotage::{KILLS_AFTER, Road};

@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use secrecy::SecretString;
 
+use super::actor::Shell;
 use super::alarm::{Alarms, Ringer};
 use super::directory::Directory;
 use super::sabotage::Sabotage;
@@ -71,7 +72,7 @@ pub struct Shared {
     pub(super) groups: Vec<Arc<str>>,
     group_ids: FxHashMap<Arc<str>, GroupId>,
     pub(super) scratch: RefCell<Scratch>,
-    pub(super) alarms: RefCell<Alarms>,
+    pub(super) alarms: RefCell<Alarms<Weak<Shell>>>,
     ringing: Cell<bool>,
     /// First dials under way, for the pace of connecting.
     pub(crate) connecting: Cell<u32>,
@@ -200,7 +201,8 @@ impl Shared {
     /// arbiter.
     pub(super) fn ring_alarms(self: &Rc<Self>) {
         if !self.ringing.replace(true) {
-            actix_rt::spawn(Ringer::new(self));
+            // It reads and writes for many: no budget of one task is meant for that.
+            actix_rt::spawn(tokio::task::unconstrained(Ringer::new(self)));
         }
     }
 

@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use crate::base::{Slot, Time};
 use crate::client::{
     Abandon, Churn, Client, Depart, Goodbye, Handle, Heal, Inject, KILLS_AFTER, Publish, Sabotage,
-    Server, Shared,
+    Server, Shared, Turns,
 };
 use crate::metrics::latency;
 use crate::scenario::ChaosKind;
@@ -54,6 +54,8 @@ pub struct Fleet {
     /// Due connects, soonest last.
     connects: Vec<(Duration, Slot)>,
     agenda: Agenda,
+    /// Clients to which a publish was given just now.
+    turns: Turns,
     alarm: Alarm,
     reports: u32,
     /// What the verifier had seen when it was last asked.
@@ -83,6 +85,7 @@ impl Fleet {
             begun: None,
             connects,
             agenda: Agenda::default(),
+            turns: Turns::default(),
             alarm: Alarm::new(),
             reports: 0,
             progress: Progress::default(),
@@ -129,6 +132,12 @@ impl Fleet {
 
     /// Takes up what is due. Returns whether there may be more.
     fn work(&mut self, now: Time) -> bool {
+        let more = self.work_batch(now);
+        self.turns.take();
+        more
+    }
+
+    fn work_batch(&mut self, now: Time) -> bool {
         for _ in 0..BATCH {
             let Some((intended, due)) = self.agenda.pop(now) else {
                 return false;
@@ -189,9 +198,10 @@ impl Fleet {
         self.clients[(slot.0 - self.config.slots.start) as usize] = Some(client);
     }
 
-    fn publish(&self, slot: Slot, intended: Time) {
-        let sent = match (self.handle_of(slot), self.servers.get(&slot.0)) {
-            (Some(client), _) => client.publish(intended),
+    fn publish(&mut self, slot: Slot, intended: Time) {
+        let client = self.clients[(slot.0 - self.config.slots.start) as usize].as_ref();
+        let sent = match (client, self.servers.get(&slot.0)) {
+            (Some(client), _) => client.publish(intended, &mut self.turns),
             (None, Some(server)) => server.try_send(Publish { intended }).is_ok(),
             (None, None) => false,
         };
