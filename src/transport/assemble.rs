@@ -97,6 +97,9 @@ impl Assembler {
             if self.closed {
                 bytes.clear();
             }
+            if bytes.is_empty() {
+                return Ok(ControlFlow::Continue(()));
+            }
             if let Some(short) = self.short_message(bytes) {
                 let message = bytes.get(short.payload.clone()).unwrap_or_default();
                 let turn = on(match short.kind {
