@@ -1,14 +1,13 @@
-//! The actor: life cycle and mailbox of one client, and the task that moves its bytes.
+//! The actor: life cycle and mailbox of one client, and its turns, in which bytes move.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Waker};
 
 use actix::dev::SendError;
-use actix::{Actor, ActorContext, Addr, Context, Handler, Message as ActixMessage};
+use actix::{Actor, ActorContext, Addr, Context, Handler, Message as ActixMessage, WeakAddr};
 
 use smallvec::SmallVec;
 
@@ -17,6 +16,7 @@ use crate::chaos;
 
 use super::body::Body;
 use super::shared::Shared;
+use super::turns::{Bell, Turns};
 
 /// Messages waiting for one client, and publishes; one that is starved for so long has its
 /// further publishes counted as failed.
@@ -52,7 +52,7 @@ pub struct Heal;
 #[rtype(result = "()")]
 pub struct Goodbye;
 
-/// The pump has nothing left to do.
+/// The client has nothing left to do.
 #[derive(Clone, Copy, Debug, ActixMessage)]
 #[rtype(result = "()")]
 struct Ended;
@@ -89,79 +89,60 @@ impl Handle {
     }
 }
 
-/// Turns that clients take in the task of somebody else, who is at it anyway: to wake a task
-/// among thousands takes longer than to find nothing to do.
-#[derive(Default)]
-pub struct Turns(Vec<Rc<Shell>>);
-
-impl Turns {
-    /// So many in one go; the rest are woken, and sockets are read in between.
-    const MAX: usize = 32;
-
-    /// This client is to have a turn.
-    pub(super) fn add(&mut self, shell: Rc<Shell>) {
-        if self.0.len() < Self::MAX {
-            self.0.push(shell);
-        } else {
-            shell.wake();
-        }
-    }
-
-    /// They have their turns.
-    pub fn take(&mut self) {
-        for shell in self.0.drain(..) {
-            shell.turn();
-        }
-    }
-}
-
-/// What the actor and its pump share. What each turn looks at lies together, at the front.
+/// What the actor and those share who give it its turns. What each turn looks at lies
+/// together, at the front.
 #[repr(C)]
 pub(super) struct Shell {
-    /// The actor is gone, or in no state to go on: so must be the pump.
+    /// The actor is gone, or in no state to go on.
     over: Cell<bool>,
-    /// The pump's, once it runs.
-    pump: RefCell<Option<Waker>>,
     /// Publishes to take up: at most [`MAILBOX`].
     due: RefCell<SmallVec<[Time; 1]>>,
+    bell: Arc<Bell>,
+    /// Rings the bell.
+    waker: Waker,
     body: RefCell<Body>,
     shared: Rc<Shared>,
     slot: Slot,
+    /// The actor's, once it is started.
+    addr: OnceCell<WeakAddr<Client>>,
 }
 
 impl Shell {
-    fn wake(&self) {
-        if let Some(pump) = &*self.pump.borrow() {
-            pump.wake_by_ref();
-        }
+    pub(super) fn wake(&self) {
+        self.waker.wake_by_ref();
     }
 
-    /// One turn, not in the pump's own task. A panic ends this client alone, as it would
-    /// there.
-    fn turn(self: &Rc<Self>) {
-        let turn = || {
-            let pump = self.pump.borrow();
-            // Without: its first turn is to come.
-            let Some(waker) = pump.as_ref().filter(|_| !self.over.get()) else {
-                return;
-            };
-            if self.pump_once(&mut TaskContext::from_waker(waker)) {
-                waker.wake_by_ref();
-            }
-        };
-        if catch_unwind(AssertUnwindSafe(turn)).is_err() {
+    /// The turn of one that was woken.
+    pub(super) fn hear(self: &Rc<Self>) {
+        self.bell.heard();
+        self.turn();
+    }
+
+    /// Does what there is to do. A panic ends this client alone, and not whoever gives
+    /// turns to all.
+    pub(super) fn turn(self: &Rc<Self>) {
+        if self.over.get() {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| self.pump())).is_err() {
             self.shared.panicked.set(self.shared.panicked.get() + 1);
             self.over.set(true);
-            self.wake();
         }
     }
 
-    /// Does what there is to do. True when nothing will ever happen again.
-    fn pump_once(self: &Rc<Self>, cx: &mut TaskContext<'_>) -> bool {
+    fn pump(self: &Rc<Self>) {
         let mut body = self.body.borrow_mut();
         self.publish_due(&mut body);
-        body.pump(cx, &|| Rc::downgrade(self));
-        body.is_over()
+        body.pump(&mut TaskContext::from_waker(&self.waker), &|| {
+            Rc::downgrade(self)
+        });
+        if body.is_over()
+            && let Some(addr) = self.addr.get().and_then(WeakAddr::upgrade)
+            && let Err(SendError::Full(_)) = addr.try_send(Ended)
+        {
+            // The actor empties it before there is another turn.
+            self.wake();
+        }
     }
 
     fn publish_due(&self, body: &mut Body) {
@@ -177,33 +158,38 @@ impl Shell {
 impl Client {
     /// A client that is not started.
     fn new(shared: Rc<Shared>, slot: Slot) -> Self {
-        Client(Rc::new(Shell {
+        let bell = shared.roster.bell(slot);
+        let shell = Rc::new(Shell {
             body: RefCell::new(Body::new(shared.clone(), slot)),
-            pump: RefCell::default(),
             due: RefCell::default(),
             over: Cell::new(false),
+            waker: bell.clone().into(),
+            bell,
+            addr: OnceCell::new(),
             shared,
             slot,
-        }))
+        });
+        shell.shared.roster.enter(slot, &shell);
+        Client(shell)
     }
 
     /// Starts a client on the current arbiter. What it will keep is made here in one go, its
-    /// socket too: it lies together then, and a frame that comes finds less cold memory.
+    /// socket too: it lies closer together then, and a frame that comes finds less cold
+    /// memory.
     pub fn launch(shared: Rc<Shared>, slot: Slot) -> Handle {
-        shared.ring_alarms();
+        shared.give_turns();
         let client = Client::new(shared, slot);
         let shell = client.0.clone();
         let addr = client.start();
-        actix_rt::spawn(Pump {
-            shell: shell.clone(),
-            client: addr.clone(),
-        });
+        // It was empty.
+        let _ = shell.addr.set(addr.downgrade());
         shell.body.borrow_mut().start();
+        shell.wake();
         Handle { addr, shell }
     }
 
-    /// Lets `act` change the client; what that caused leaves in the pump's next turn, all
-    /// in one write.
+    /// Lets `act` change the client; what that caused leaves in its next turn, all in one
+    /// write.
     fn with(&self, act: impl FnOnce(&mut Body, Time)) {
         let body = &mut self.0.body.borrow_mut();
         self.0.publish_due(body);
@@ -223,7 +209,6 @@ impl Actor for Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.0.over.set(true);
-        self.0.wake();
         self.0.shared.gone.borrow_mut().push(self.0.slot);
         count_panic(&self.0.shared);
     }
@@ -300,44 +285,6 @@ impl Handler<Ended> for Client {
     }
 }
 
-/// Drives a client for as long as it lives. A task of its own and not the actor's: a frame
-/// that comes wakes only what it needs, not the mailbox too, which for thousands of clients
-/// is cold memory.
-struct Pump {
-    shell: Rc<Shell>,
-    client: Addr<Client>,
-}
-
-impl Future for Pump {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let shell = &self.shell;
-        if shell.over.get() {
-            return Poll::Ready(());
-        }
-        // The waker of a task stays the same.
-        if shell.pump.borrow().is_none() {
-            shell.pump.replace(Some(cx.waker().clone()));
-        }
-        if shell.pump_once(cx) {
-            if let Err(SendError::Full(_)) = self.client.try_send(Ended) {
-                // The actor empties it before it comes to us again.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            return Poll::Ready(());
-        }
-        Poll::Pending
-    }
-}
-
-impl Drop for Pump {
-    fn drop(&mut self) {
-        count_panic(&self.shell.shared);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use secrecy::SecretString;
@@ -345,6 +292,7 @@ mod tests {
     use super::*;
     use crate::base::Clock;
     use crate::client::SharedConfig;
+    use crate::client::turns::PUMPED_MAX;
     use crate::scenario::{self, Overrides};
     use crate::transport::{Target, TlsOptions};
     use crate::verify::{self, Shard};
@@ -362,10 +310,11 @@ mod tests {
         }
     }
 
-    fn shared() -> Rc<Shared> {
-        let text = "hubstorm: 1\npools:\n  a: {clients: 1, groups: {count: 1}}\n";
-        let scenario =
-            scenario::parse(text, "t.yaml", &Overrides::default(), &|_| None).expect("a good file");
+    fn shared(clients: u32) -> Rc<Shared> {
+        let text =
+            format!("hubstorm: 1\npools:\n  a: {{clients: {clients}, groups: {{count: 1}}}}\n");
+        let scenario = scenario::parse(&text, "t.yaml", &Overrides::default(), &|_| None)
+            .expect("a good file");
         let key = Some(SecretString::from("k"));
         // Nobody listens on port 9 of loopback; the client tries again and again.
         let target = Target::from_endpoint("http://127.0.0.1:9", "h", key).expect("a good target");
@@ -380,7 +329,7 @@ mod tests {
             exclusive: true,
             groups: vec!["group-0".into()],
             audiences: Vec::new(),
-            slots: vec![verify::SlotPlan::default()],
+            slots: (0..clients).map(|_| verify::SlotPlan::default()).collect(),
         };
         let config = SharedConfig {
             clock: Clock::start(),
@@ -392,17 +341,69 @@ mod tests {
             directory: Arc::default(),
             sabotage: None,
         };
-        Shared::new(config, Shard::new(Arc::new(plan), 0..1)).expect("no TLS files to read")
+        Shared::new(config, Shard::new(Arc::new(plan), 0..clients)).expect("no TLS files to read")
     }
 
     /// actix tells nobody of a panic in an actor: without this count a run would pass with
     /// clients missing.
     #[actix_rt::test]
     async fn a_client_that_panics_is_counted() {
-        let shared = shared();
+        let shared = shared(1);
         let client = Client::new(shared.clone(), Slot(0)).start();
         assert_eq!(shared.panicked.get(), 0);
         assert!(client.send(Stumble).await.is_err(), "the mailbox is gone");
         assert_eq!(shared.panicked.get(), 1);
+    }
+
+    /// More than have their turns in one go, woken from another thread.
+    #[actix_rt::test]
+    async fn everybody_who_is_woken_has_a_turn_and_a_panic_takes_it_from_one_alone() {
+        let count = PUMPED_MAX as u32 + 9;
+        let shared = shared(count);
+        let clients = (0..count).map(|slot| Client::new(shared.clone(), Slot(slot)));
+        let clients: Vec<Client> = clients.collect();
+        shared.give_turns();
+        // A turn takes up what is due.
+        for client in &clients {
+            client.0.due.borrow_mut().push(Time::ZERO);
+        }
+        // This one is in use for ever: whoever moves it panics.
+        std::mem::forget(clients[1].0.body.borrow_mut());
+        let wakers: Vec<Waker> = clients.iter().map(|c| c.0.waker.clone()).collect();
+        let ringing = std::thread::spawn(move || wakers.iter().for_each(Waker::wake_by_ref));
+        assert!(ringing.join().is_ok());
+        while !shared.roster.is_quiet() {
+            tokio::task::yield_now().await;
+        }
+        let waiting: Vec<Slot> = clients
+            .iter()
+            .filter(|client| !client.0.due.borrow().is_empty())
+            .map(|client| client.0.slot)
+            .collect();
+        assert_eq!(waiting, [Slot(1)]);
+        assert_eq!(shared.panicked.get(), 1);
+        assert!(clients[1].0.over.get() && !clients[0].0.over.get());
+    }
+
+    /// The same without the pump: as many as have their turns directly, and the rest after.
+    #[actix_rt::test]
+    async fn publishes_are_taken_up_in_the_turns_that_they_bring() {
+        const TURNS: u32 = 40;
+        let shared = shared(TURNS);
+        let handles: Vec<Handle> = (0..TURNS)
+            .map(|slot| Client::launch(shared.clone(), Slot(slot)))
+            .collect();
+        let mut turns = Turns::default();
+        for handle in &handles {
+            assert!(handle.publish(Time::ZERO, &mut turns));
+            assert!(handle.publish(Time::ZERO, &mut turns));
+        }
+        turns.take();
+        let due = |handle: &&Handle| !handle.shell.due.borrow().is_empty();
+        let waiting = handles.iter().filter(due).count();
+        assert!(waiting > 0 && waiting < handles.len(), "{waiting}");
+        while handles.iter().any(|handle| due(&handle)) {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::time::Sleep;
 
-use super::actor::Turns;
 use super::shared::Shared;
+use super::turns::Turns;
 use crate::base::Time;
 
 /// Alarms of the same tick ring together, µs. No alarm rings early.

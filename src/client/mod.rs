@@ -5,10 +5,8 @@
 //! the verifier and the counters what happened. All clients of one arbiter share one
 //! [`Shared`] and nothing else.
 //!
-//! One pump (a task beside the actor) drives everything of a client: messages change the
-//! client and wake it, so what they asked for leaves in the same write as what frames caused.
-//! Alarms and publishes do not wake it: who brings them gives the client its turn, see
-//! [`Turns`].
+//! A client is moved in turns ([`turns`]): messages change the client and wake it, so what
+//! they asked for leaves in the same write as what frames caused.
 
 pub mod actor;
 mod alarm;
@@ -23,10 +21,12 @@ mod publish;
 mod sabotage;
 pub mod server;
 pub mod shared;
+mod turns;
 
-pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Handle, Heal, Inject, Turns};
+pub use actor::{Abandon, Churn, Client, Depart, Goodbye, Handle, Heal, Inject};
 pub use directory::Directory;
 pub use sabotage::Sabotage;
 pub(crate) use sabotage::{KILLS_AFTER, Road};
 pub use server::{Publish, Server};
 pub use shared::{Shared, SharedConfig};
+pub use turns::Turns;

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use secrecy::SecretString;
+use tokio::task::unconstrained;
 
 use super::actor::Shell;
 use super::alarm::{Alarms, Ringer};
 use super::directory::Directory;
 use super::sabotage::Sabotage;
+use super::turns::{self, Roster};
 use crate::base::{Clock, GroupId, Seed, Slot, Time};
 use crate::metrics::{Moments, Snapshot};
 use crate::protocol::SessionConfig;
@@ -73,7 +75,9 @@ pub struct Shared {
     group_ids: FxHashMap<Arc<str>, GroupId>,
     pub(super) scratch: RefCell<Scratch>,
     pub(super) alarms: RefCell<Alarms<Weak<Shell>>>,
-    ringing: Cell<bool>,
+    pub(super) roster: Rc<Roster>,
+    /// Somebody gives turns.
+    moving: Cell<bool>,
     /// First dials under way, for the pace of connecting.
     pub(crate) connecting: Cell<u32>,
     /// Clients whose actors ended, until the fleet lets go of them.
@@ -160,7 +164,6 @@ impl Shared {
             audiences: Audiences::of(&scenario),
             directory: config.directory,
             read: RefCell::new(ReadBuffer::new()),
-            shard: RefCell::new(shard),
             stats: RefCell::new(Snapshot::new(scenario.pools.len())),
             sessions: scenario
                 .pools
@@ -171,7 +174,9 @@ impl Shared {
             group_ids,
             scratch: RefCell::default(),
             alarms: RefCell::default(),
-            ringing: Cell::new(false),
+            roster: Rc::new(Roster::new(shard.slots().start)),
+            moving: Cell::new(false),
+            shard: RefCell::new(shard),
             connecting: Cell::new(0),
             gone: RefCell::default(),
             ready: Cell::new(0),
@@ -197,12 +202,12 @@ impl Shared {
         snapshot
     }
 
-    /// Starts the task that wakes clients at their deadlines, once. To be called in the
-    /// arbiter.
-    pub(super) fn ring_alarms(self: &Rc<Self>) {
-        if !self.ringing.replace(true) {
-            // It reads and writes for many: no budget of one task is meant for that.
-            actix_rt::spawn(tokio::task::unconstrained(Ringer::new(self)));
+    /// Starts the tasks that give clients their turns, once. To be called in the arbiter.
+    /// They read and write for many: no budget of one task is meant for that.
+    pub(super) fn give_turns(self: &Rc<Self>) {
+        if !self.moving.replace(true) {
+            actix_rt::spawn(unconstrained(Ringer::new(self)));
+            actix_rt::spawn(unconstrained(turns::pump(Rc::downgrade(&self.roster))));
         }
     }
 

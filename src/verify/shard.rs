@@ -347,7 +347,9 @@ impl Shard {
         };
         if told.has_spoken() {
             // What is told of others changes nothing for a group that asks for nothing.
-            let touched = by_group.keys().filter(|index| !self.asking.contains(*index));
+            let touched = by_group
+                .keys()
+                .filter(|index| !self.asking.contains(*index));
             touched.chain(&self.asking).for_each(|index| apply(*index));
         } else {
             all.for_each(apply);
@@ -411,6 +413,11 @@ impl Shard {
                 None => self.bytes(),
             },
         }
+    }
+
+    /// The slots of this shard.
+    pub fn slots(&self) -> &Range<u32> {
+        &self.slots
     }
 
     /// The index of a slot of this shard.

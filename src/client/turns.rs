@@ -1,0 +1,200 @@
+//! When clients have their turns. A client is no task: one task of the arbiter, the pump,
+//! gives a turn to whoever was woken by its socket, and alarms and publishes give it
+//! directly. A task for each would be cold memory thrice over: its header, its place in the
+//! queue, and its state, touched before the client is.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Wake, Waker};
+
+use super::actor::Shell;
+use crate::base::Slot;
+
+/// Turns that the pump gives in one go; then sockets are looked at again.
+pub(super) const PUMPED_MAX: usize = 64;
+
+/// The clients of an arbiter as those see them who give turns.
+pub(super) struct Roster {
+    first: u32,
+    clients: RefCell<Vec<Weak<Shell>>>,
+    woken: Arc<Woken>,
+}
+
+/// Whoever was woken, each once: never more than there are clients.
+#[derive(Default)]
+struct Woken(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    clients: VecDeque<u32>,
+    /// The pump, while it waits.
+    pump: Option<Waker>,
+}
+
+/// Wakes one client, from any thread.
+pub(super) struct Bell {
+    client: u32,
+    /// It waits for its turn.
+    rung: AtomicBool,
+    woken: Arc<Woken>,
+}
+
+impl Woken {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing panics while it is held, and a list of numbers is never half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next one, once there is one.
+    async fn next(&self) -> u32 {
+        poll_fn(|cx| {
+            let mut waiting = self.lock();
+            match waiting.clients.pop_front() {
+                Some(client) => Poll::Ready(client),
+                None => {
+                    waiting.pump = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Bell {
+    /// From now on it can be woken again.
+    pub(super) fn heard(&self) {
+        self.rung.store(false, Ordering::Release);
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.rung.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut waiting = self.woken.lock();
+        waiting.clients.push_back(self.client);
+        let pump = waiting.pump.take();
+        drop(waiting);
+        if let Some(pump) = pump {
+            pump.wake();
+        }
+    }
+}
+
+impl Roster {
+    /// Whether nobody waits for a turn, and the pump sleeps.
+    #[cfg(test)]
+    pub(super) fn is_quiet(&self) -> bool {
+        let waiting = self.woken.lock();
+        waiting.clients.is_empty() && waiting.pump.is_some()
+    }
+
+    /// For the slots from `first` on.
+    pub(super) fn new(first: u32) -> Self {
+        Roster {
+            first,
+            clients: RefCell::default(),
+            woken: Arc::default(),
+        }
+    }
+
+    /// What wakes the client of this slot.
+    pub(super) fn bell(&self, slot: Slot) -> Arc<Bell> {
+        Arc::new(Bell {
+            client: slot.0.saturating_sub(self.first),
+            rung: AtomicBool::new(false),
+            woken: self.woken.clone(),
+        })
+    }
+
+    /// From now on the client of this slot is `shell`.
+    pub(super) fn enter(&self, slot: Slot, shell: &Rc<Shell>) {
+        let at = slot.0.saturating_sub(self.first) as usize;
+        let mut clients = self.clients.borrow_mut();
+        if clients.len() <= at {
+            clients.resize_with(at + 1, Weak::new);
+        }
+        clients[at] = Rc::downgrade(shell);
+    }
+
+    fn find(&self, client: u32) -> Option<Rc<Shell>> {
+        self.clients.borrow().get(client as usize)?.upgrade()
+    }
+}
+
+/// Gives turns to those who are woken, for as long as there is a roster.
+pub(super) async fn pump(roster: Weak<Roster>) {
+    let Some(woken) = roster.upgrade().map(|roster| roster.woken.clone()) else {
+        return;
+    };
+    loop {
+        for _ in 0..PUMPED_MAX {
+            let client = woken.next().await;
+            let Some(roster) = roster.upgrade() else {
+                return;
+            };
+            // One that is gone needs none.
+            if let Some(shell) = roster.find(client) {
+                shell.hear();
+            }
+        }
+        // There may be more: let sockets be read first.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Turns that clients take in the task of somebody else, who is at it anyway.
+#[derive(Default)]
+pub struct Turns(Vec<Rc<Shell>>);
+
+impl Turns {
+    /// So many in one go; the rest are woken, and sockets are read in between.
+    const MAX: usize = 32;
+
+    /// This client is to have a turn.
+    pub(super) fn add(&mut self, shell: Rc<Shell>) {
+        if self.0.len() < Self::MAX {
+            self.0.push(shell);
+        } else {
+            shell.wake();
+        }
+    }
+
+    /// They have their turns.
+    pub fn take(&mut self) {
+        for shell in self.0.drain(..) {
+            shell.turn();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_rt::test]
+    async fn a_bell_that_is_rung_again_before_it_is_heard_counts_once() {
+        let roster = Roster::new(7);
+        let bell = roster.bell(Slot(9));
+        let waker = Waker::from(bell.clone());
+        waker.wake_by_ref();
+        waker.wake_by_ref();
+        assert_eq!(roster.woken.next().await, 2);
+        assert!(roster.woken.lock().clients.is_empty());
+        waker.wake_by_ref();
+        assert!(roster.woken.lock().clients.is_empty(), "not heard yet");
+        bell.heard();
+        waker.wake_by_ref();
+        assert_eq!(roster.woken.next().await, 2);
+    }
+}
