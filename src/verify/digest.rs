@@ -375,7 +375,9 @@ impl Shard {
             return (true, Some(window.ordinal));
         }
         let mut marks = SmallVec::new();
-        membership.resolve(view, &self.told).marks(stream, &mut marks);
+        membership
+            .resolve(view, &self.told)
+            .marks(stream, &mut marks);
         let pair = PairView {
             marks: &marks,
             stream,

@@ -153,7 +153,9 @@ impl Shard {
             return Some((0, causes));
         }
         let mut marks = smallvec::SmallVec::new();
-        membership.resolve(group, &self.told).marks(stream, &mut marks);
+        membership
+            .resolve(group, &self.told)
+            .marks(stream, &mut marks);
         let floor = marks
             .iter()
             .find(|mark| mark.ordinal == candidate.arrival.window)

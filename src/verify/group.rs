@@ -173,7 +173,11 @@ impl Stream {
             Some((from, last)) if *from == told.next => *last = settled,
             _ => self.history.push_back((told.next, settled)),
         }
-        while self.history.get(1).is_some_and(|(from, _)| *from <= told.oldest()) {
+        while self
+            .history
+            .get(1)
+            .is_some_and(|(from, _)| *from <= told.oldest())
+        {
             self.history.pop_front();
         }
     }
@@ -328,7 +332,9 @@ impl Group {
     /// than the samples kept gets the oldest of them.
     pub(super) fn settled_at(&self, stream: &Stream, told: &[Told], seq: u32) -> Option<Time> {
         let told = told.get(self.source_of(stream)?)?;
-        let at = stream.history.partition_point(|(_, settled)| *settled < seq);
+        let at = stream
+            .history
+            .partition_point(|(_, settled)| *settled < seq);
         let sample = stream.history.get(at).map(|(from, _)| *from);
         sample
             .and_then(|from| {
@@ -463,5 +469,100 @@ impl Snapshot<'_> {
                     .unwrap_or((0, 0)),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::GroupId;
+    use crate::payload::StreamId;
+
+    fn facts(publisher: u32, settled: u32) -> StreamFacts {
+        let stream = StreamId {
+            publisher: Slot(publisher),
+            group: GroupId(0),
+        };
+        StreamFacts {
+            stream,
+            invoked: settled,
+            settled,
+            exceptions: Vec::new(),
+            epochs: Vec::new(),
+        }
+    }
+
+    proptest! {
+        /// Against a table of every sample of every stream: how far a stream was some time
+        /// ago, and when a message of it was settled.
+        #[test]
+        fn what_is_noted_at_changes_tells_what_every_sample_would(
+            words in prop::collection::vec((1u64..900, 0u32..3, 0u32..4), 1..400),
+            asked in prop::collection::vec((0u64..80_000, 1u32..500), 20),
+        ) {
+            let mut group = Group::default();
+            let mut told = [Told::default()];
+            let mut settled = [0, 0];
+            // The time of each sample, and where both streams stood.
+            let mut samples: Vec<(Time, [u32; 2])> = Vec::new();
+            let mut at = Time::ZERO;
+            for (pause_ms, publisher, more) in words {
+                at += Duration::from_millis(pause_ms);
+                // A third publisher: nothing is told of either.
+                if let Some(settled) = settled.get_mut(publisher as usize) {
+                    *settled += more;
+                    let facts = facts(publisher, *settled);
+                    group.apply(0, &told[0], at, std::iter::once(&facts));
+                }
+                told[0].applied(at);
+                if samples.last().is_none_or(|(last, _)| *last + SAMPLE_STEP <= at) {
+                    samples.push((at, settled));
+                }
+            }
+            let kept = &samples[samples.len().saturating_sub(SAMPLES_KEPT)..];
+            for publisher in 0..2 {
+                let Some(stream) = group.find_stream(Slot(publisher)) else {
+                    continue;
+                };
+                let stream = &group.streams[stream as usize];
+                let own = |(_, settled): &(Time, [u32; 2])| settled[publisher as usize];
+                for (age_ms, seq) in &asked {
+                    let before = at.saturating_sub(Duration::from_millis(*age_ms));
+                    let newest = kept.iter().rfind(|(time, _)| *time <= before);
+                    let age = Duration::from_millis(*age_ms);
+                    prop_assert_eq!(
+                        group.settled_before(stream, &told, at, age),
+                        newest.map_or(0, own)
+                    );
+                    if *seq <= stream.settled {
+                        let first = kept.iter().find(|sample| own(sample) >= *seq);
+                        prop_assert_eq!(
+                            group.settled_at(stream, &told, *seq),
+                            Some(first.map_or(at, |(time, _)| *time))
+                        );
+                    }
+                }
+                prop_assert!(stream.history.len() <= SAMPLES_KEPT + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_asks_until_every_source_has_told_of_a_later_time() {
+        let at = Time::from_millis;
+        let mut group = Group::default();
+        let mut told = [Told::default(), Told::default()];
+        assert!(!group.asks(&told));
+        group.need_before(at(500));
+        assert!(group.asks(&told), "nobody has spoken");
+        told[0].applied(at(501));
+        told[1].applied(at(500));
+        assert!(group.asks(&told), "the last word of one is not past it");
+        told[1].applied(at(501));
+        assert!(!group.asks(&told));
+        group.need_after(at(900), &told);
+        assert!(group.asks(&told));
     }
 }

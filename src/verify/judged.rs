@@ -103,7 +103,8 @@ impl<'a> Judged<'a> {
             }
             let before = self
                 .group
-                .before(source, &self.shard.told, recovery.lost_at).of(stream);
+                .before(source, &self.shard.told, recovery.lost_at)
+                .of(stream);
             let after = self.group.after(source, recovery.confirmed_at).of(stream);
             let from = before.map_or(0, |at| at.0);
             let to = after.map_or(u32::MAX, |at| at.0);

@@ -44,7 +44,8 @@ impl Shard {
                 .streams
                 .iter()
                 .map(|stream| {
-                    let old = self.groups[index].settled_before(stream, &self.told, now, FOLD_AFTER);
+                    let old =
+                        self.groups[index].settled_before(stream, &self.told, now, FOLD_AFTER);
                     old.max(stream.horizon)
                 })
                 .collect();
