@@ -58,6 +58,13 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(LOWEST_US, HIGHEST_US, DIGITS).expect("constant bounds are valid")
 }
 
+/// Adds one histogram with the common bounds to another.
+pub(super) fn add(to: &mut Histogram<u64>, histogram: &Histogram<u64>) {
+    // Same bounds everywhere, so adding cannot fail.
+    let added = to.add(histogram);
+    debug_assert!(added.is_ok());
+}
+
 /// One histogram per [`LatencyKind`].
 ///
 /// Histograms are made on first use: an arbiter with many pools pays only for what it sees.
@@ -85,11 +92,12 @@ impl Latencies {
     /// Adds another set.
     pub fn merge(&mut self, other: &Latencies) {
         self.clipped += other.clipped;
-        for kind in LatencyKind::ALL {
-            if let Some(histogram) = other.get(kind) {
-                // Same bounds everywhere, so adding cannot fail.
-                let added = self.slot(kind).add(histogram);
-                debug_assert!(added.is_ok());
+        for (mine, theirs) in self.histograms.iter_mut().zip(&other.histograms) {
+            match (mine, theirs) {
+                (Some(mine), Some(theirs)) => add(mine, theirs),
+                // The first is copied: to add 200 KB to zeros takes several times as long.
+                (mine @ None, Some(_)) => mine.clone_from(theirs),
+                (_, None) => {}
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::latency::{Latencies, histogram};
+use super::latency::{self, Latencies};
 use crate::base::{ReadCounts, Time};
 use crate::scenario::ChaosKind;
 
@@ -196,15 +196,22 @@ impl Snapshot {
             (&mut self.schedule_lag, &other.schedule_lag),
             (&mut self.loop_lag, &other.loop_lag),
         ] {
-            if let Some(lag) = theirs {
-                // Same bounds everywhere, so adding cannot fail.
-                let added = mine.get_or_insert_with(histogram).add(lag);
-                debug_assert!(added.is_ok());
+            match (mine, theirs) {
+                (Some(mine), Some(theirs)) => latency::add(mine, theirs),
+                (mine @ None, Some(_)) => mine.clone_from(theirs),
+                (_, None) => {}
             }
         }
     }
 
-    /// All pools together.
+    /// The states of all pools' connections.
+    pub fn connections(&self) -> Connections {
+        let mut all = Connections::default();
+        (self.pools.iter()).for_each(|pool| all.merge(&pool.connections));
+        all
+    }
+
+    /// All pools together. With their histograms: some 0.2 MB for each kind of latency.
     pub fn total(&self) -> PoolStats {
         let mut total = PoolStats::default();
         self.pools.iter().for_each(|pool| total.merge(pool));

@@ -106,7 +106,7 @@ impl Watch {
             overdue: tick.progress.overdue,
         };
         let point = self.timeline.push(t_s, tick.snapshot, violations, held);
-        let connections = tick.snapshot.total().connections;
+        let connections = tick.snapshot.connections();
         self.progress.tick(
             &point,
             &Now {
