@@ -121,10 +121,13 @@ impl Shell {
     /// Does what there is to do. A panic ends this client alone, and not whoever gives
     /// turns to all.
     pub(super) fn turn(self: &Rc<Self>) {
-        if self.over.get() {
-            return;
+        if !self.over.get() {
+            self.alone(|| self.pump());
         }
-        if catch_unwind(AssertUnwindSafe(|| self.pump())).is_err() {
+    }
+
+    fn alone(&self, act: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(act)).is_err() {
             self.shared.panicked.set(self.shared.panicked.get() + 1);
             self.over.set(true);
         }
@@ -183,7 +186,7 @@ impl Client {
         let addr = client.start();
         // It was empty.
         let _ = shell.addr.set(addr.downgrade());
-        shell.body.borrow_mut().start();
+        shell.alone(|| shell.body.borrow_mut().start());
         shell.wake();
         Handle { addr, shell }
     }
@@ -209,6 +212,7 @@ impl Actor for Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.0.over.set(true);
+        self.0.shared.roster.leave(self.0.slot, &self.0);
         self.0.shared.gone.borrow_mut().push(self.0.slot);
         count_panic(&self.0.shared);
     }
@@ -372,9 +376,7 @@ mod tests {
         let wakers: Vec<Waker> = clients.iter().map(|c| c.0.waker.clone()).collect();
         let ringing = std::thread::spawn(move || wakers.iter().for_each(Waker::wake_by_ref));
         assert!(ringing.join().is_ok());
-        while !shared.roster.is_quiet() {
-            tokio::task::yield_now().await;
-        }
+        until(|| shared.roster.is_quiet()).await;
         let waiting: Vec<Slot> = clients
             .iter()
             .filter(|client| !client.0.due.borrow().is_empty())
@@ -388,11 +390,14 @@ mod tests {
     /// The same without the pump: as many as have their turns directly, and the rest after.
     #[actix_rt::test]
     async fn publishes_are_taken_up_in_the_turns_that_they_bring() {
-        const TURNS: u32 = 40;
-        let shared = shared(TURNS);
-        let handles: Vec<Handle> = (0..TURNS)
+        const MORE: usize = 8;
+        let count = (Turns::MAX + MORE) as u32;
+        let shared = shared(count);
+        let handles: Vec<Handle> = (0..count)
             .map(|slot| Client::launch(shared.clone(), Slot(slot)))
             .collect();
+        // Their first turns, which their launch brought.
+        until(|| shared.roster.is_quiet()).await;
         let mut turns = Turns::default();
         for handle in &handles {
             assert!(handle.publish(Time::ZERO, &mut turns));
@@ -400,10 +405,29 @@ mod tests {
         }
         turns.take();
         let due = |handle: &&Handle| !handle.shell.due.borrow().is_empty();
-        let waiting = handles.iter().filter(due).count();
-        assert!(waiting > 0 && waiting < handles.len(), "{waiting}");
-        while handles.iter().any(|handle| due(&handle)) {
+        assert_eq!(handles.iter().filter(due).count(), MORE);
+        until(|| !handles.iter().any(|handle| due(&handle))).await;
+    }
+
+    /// A day of visitors must not pile up.
+    #[actix_rt::test]
+    async fn nothing_is_kept_of_a_client_that_is_gone() {
+        let shared = shared(1);
+        let client = Client::new(shared.clone(), Slot(0));
+        let shell = client.0.clone();
+        assert_eq!(Rc::weak_count(&shell), 1);
+        drop(client);
+        assert_eq!((Rc::weak_count(&shell), Rc::strong_count(&shell)), (0, 1));
+    }
+
+    /// Lets others run until it is so.
+    async fn until(so: impl Fn() -> bool) {
+        for _ in 0..100_000 {
+            if so() {
+                return;
+            }
             tokio::task::yield_now().await;
         }
+        panic!("it never came to that");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -173,8 +173,8 @@ impl Future for Ringer {
         if self.sleep.as_mut().poll(cx).is_pending() {
             alarms.asleep_until = next.as_micros();
         } else {
-            // Due already: sockets are read first.
-            cx.waker().wake_by_ref();
+            // Due already. Sockets are read first: what yields so is woken after that.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
         Poll::Pending
     }

@@ -203,10 +203,10 @@ impl Shared {
     }
 
     /// Starts the tasks that give clients their turns, once. To be called in the arbiter.
-    /// They read and write for many: no budget of one task is meant for that.
     pub(super) fn give_turns(self: &Rc<Self>) {
         if !self.moving.replace(true) {
-            actix_rt::spawn(unconstrained(Ringer::new(self)));
+            actix_rt::spawn(Ringer::new(self));
+            // It reads and writes for many: no budget of one task is meant for that.
             actix_rt::spawn(unconstrained(turns::pump(Rc::downgrade(&self.roster))));
         }
     }

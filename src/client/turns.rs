@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Wake, Waker};
 
+use futures_util::FutureExt as _;
+use tokio::task::unconstrained;
+
 use super::actor::Shell;
 use crate::base::Slot;
 
@@ -68,7 +71,9 @@ impl Woken {
 impl Bell {
     /// From now on it can be woken again.
     pub(super) fn heard(&self) {
-        self.rung.store(false, Ordering::Release);
+        // What was rung before is seen in the turn that follows: a plain store could become
+        // visible after what that turn reads.
+        self.rung.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -127,6 +132,16 @@ impl Roster {
         clients[at] = Rc::downgrade(shell);
     }
 
+    /// The client of this slot is gone; not even its memory is kept.
+    pub(super) fn leave(&self, slot: Slot, shell: &Rc<Shell>) {
+        let at = slot.0.saturating_sub(self.first) as usize;
+        if let Some(client) = self.clients.borrow_mut().get_mut(at)
+            && client.as_ptr() == Rc::as_ptr(shell)
+        {
+            *client = Weak::new();
+        }
+    }
+
     fn find(&self, client: u32) -> Option<Rc<Shell>> {
         self.clients.borrow().get(client as usize)?.upgrade()
     }
@@ -159,7 +174,7 @@ pub struct Turns(Vec<Rc<Shell>>);
 
 impl Turns {
     /// So many in one go; the rest are woken, and sockets are read in between.
-    const MAX: usize = 32;
+    pub(super) const MAX: usize = 32;
 
     /// This client is to have a turn.
     pub(super) fn add(&mut self, shell: Rc<Shell>) {
@@ -172,9 +187,14 @@ impl Turns {
 
     /// They have their turns.
     pub fn take(&mut self) {
-        for shell in self.0.drain(..) {
-            shell.turn();
-        }
+        // The runtime's budget for the task that this is called in is not meant for so many.
+        let turns = unconstrained(async {
+            for shell in self.0.drain(..) {
+                shell.turn();
+            }
+        });
+        let taken = turns.now_or_never();
+        debug_assert!(taken.is_some(), "nothing is waited for");
     }
 }
 

@@ -345,7 +345,8 @@ impl Shard {
             let streams = by_group.get(&index).map_or(&[][..], Vec::as_slice);
             groups[index].apply(source, told, facts.at, streams.iter().copied());
         };
-        if told.has_spoken() {
+        let is_first_word = !told.has_spoken();
+        if !is_first_word {
             // What is told of others changes nothing for a group that asks for nothing.
             let touched = by_group
                 .keys()
@@ -356,6 +357,10 @@ impl Shard {
         }
         self.told[source].applied(facts.at);
         let (groups, told) = (&self.groups, &self.told);
+        if is_first_word {
+            // It may be behind what all others have passed: then groups ask again.
+            self.asking.extend(0..groups.len());
+        }
         self.asking.retain(|index| groups[*index].asks(told));
         self.pin_forbidden(&facts.streams);
         self.file_settled(false);
@@ -445,5 +450,62 @@ impl Shard {
             .iter()
             .map(|s| (s.slots.clone(), s.serial))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::Snapshot;
+    use super::super::plan::{Promise, SlotPlan};
+    use super::*;
+    use crate::wire::DataType;
+
+    /// A source whose first words were long under way is behind what others have passed:
+    /// each of its words counts all the same for a group that asked meanwhile.
+    #[test]
+    fn a_source_that_speaks_late_keeps_what_was_asked_before() {
+        let at = Time::from_millis;
+        let publisher = SlotPlan {
+            data_type: Some(DataType::Text),
+            ..SlotPlan::default()
+        };
+        let plan = Plan {
+            run: 1,
+            promise: Promise::Reference,
+            mode: Mode::Full,
+            memory_budget: 1 << 20,
+            drain: Duration::from_secs(10),
+            late_after: Duration::from_secs(10),
+            ack_within: Duration::from_secs(30),
+            exclusive: true,
+            groups: vec!["g".into()],
+            audiences: Vec::new(),
+            slots: vec![SlotPlan::default(), publisher.clone(), publisher],
+        };
+        let mut shard = Shard::new(Arc::new(plan), 0..1);
+        let word = |slot, serial, millis| Facts {
+            source: slot..slot + 1,
+            serial,
+            at: at(millis),
+            saw_error: false,
+            pins: Vec::new(),
+            streams: Vec::new(),
+            members: Vec::new(),
+        };
+        shard.apply_facts(&word(1, 1, 1_000));
+        shard.ask_before(GroupId(0), at(1_500));
+        shard.apply_facts(&word(1, 2, 2_000));
+        assert!(shard.asking.is_empty(), "all that have spoken are past it");
+        // The second source: at 250 ms, and on.
+        for serial in 1..=8 {
+            shard.apply_facts(&word(2, serial, serial * 250));
+        }
+        let kept = |source| shard.groups[0].before(source, &shard.told, at(1_500));
+        for (source, last) in [(0, 1_000), (1, 1_500)] {
+            let is_kept = matches!(kept(source), Snapshot::At(_));
+            assert!(is_kept, "{source}: {:?}", kept(source));
+            assert_eq!(kept(source).identity(), at(last).as_micros() + 2);
+        }
+        assert!(shard.asking.is_empty());
     }
 }
