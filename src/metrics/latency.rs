@@ -1,6 +1,8 @@
 //! Latencies: one HdrHistogram per kind, in microseconds, all with the same bounds, so that
 //! arbiters and workers merge exactly.
 
+use std::borrow::BorrowMut;
+
 use hdrhistogram::Histogram;
 
 /// The smallest latency told apart, µs.
@@ -58,11 +60,21 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(LOWEST_US, HIGHEST_US, DIGITS).expect("constant bounds are valid")
 }
 
-/// Adds one histogram with the common bounds to another.
-pub(super) fn add(to: &mut Histogram<u64>, histogram: &Histogram<u64>) {
-    // Same bounds everywhere, so adding cannot fail.
-    let added = to.add(histogram);
-    debug_assert!(added.is_ok());
+/// Adds what there is of one histogram with the common bounds to another.
+pub(super) fn merge<H>(mine: &mut Option<H>, theirs: &Option<H>)
+where
+    H: BorrowMut<Histogram<u64>> + Clone,
+{
+    match (mine, theirs) {
+        (Some(mine), Some(theirs)) => {
+            // Same bounds everywhere, so adding cannot fail.
+            let added = mine.borrow_mut().add(theirs.borrow());
+            debug_assert!(added.is_ok());
+        }
+        // The first is copied: to add 200 KB to zeros takes several times as long.
+        (mine @ None, Some(_)) => mine.clone_from(theirs),
+        (_, None) => {}
+    }
 }
 
 /// One histogram per [`LatencyKind`].
@@ -93,12 +105,7 @@ impl Latencies {
     pub fn merge(&mut self, other: &Latencies) {
         self.clipped += other.clipped;
         for (mine, theirs) in self.histograms.iter_mut().zip(&other.histograms) {
-            match (mine, theirs) {
-                (Some(mine), Some(theirs)) => add(mine, theirs),
-                // The first is copied: to add 200 KB to zeros takes several times as long.
-                (mine @ None, Some(_)) => mine.clone_from(theirs),
-                (_, None) => {}
-            }
+            merge(mine, theirs);
         }
     }
 

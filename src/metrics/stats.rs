@@ -192,16 +192,8 @@ impl Snapshot {
         self.taken = self.taken.max(other.taken);
         self.writes_held += other.writes_held;
         self.unsent_peak_bytes = self.unsent_peak_bytes.max(other.unsent_peak_bytes);
-        for (mine, theirs) in [
-            (&mut self.schedule_lag, &other.schedule_lag),
-            (&mut self.loop_lag, &other.loop_lag),
-        ] {
-            match (mine, theirs) {
-                (Some(mine), Some(theirs)) => latency::add(mine, theirs),
-                (mine @ None, Some(_)) => mine.clone_from(theirs),
-                (_, None) => {}
-            }
-        }
+        latency::merge(&mut self.schedule_lag, &other.schedule_lag);
+        latency::merge(&mut self.loop_lag, &other.loop_lag);
     }
 
     /// The states of all pools' connections.

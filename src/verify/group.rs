@@ -12,15 +12,12 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use super::facts::{Exception, StreamFacts};
+use super::told::{Told, heard_from_all};
 use crate::base::{Slot, Time};
 
 /// A membership must be visible on every node this long after its ack; until then a loss
 /// before the first delivery is a loss at join (D2), later it is a plain loss (D1).
 pub(super) const MEMBERSHIP_GRACE: Duration = Duration::from_secs(10);
-/// How often the `settled` of a source's streams is remembered with its time.
-const SAMPLE_STEP: Duration = Duration::from_secs(1);
-/// How many of those are remembered: a little more than what is folded late.
-const SAMPLES_KEPT: usize = 66;
 /// Ranges remembered per stream that no receiver of this shard got. A lie of an ack that lies
 /// further back is counted as losses instead.
 pub(super) const UNREACHED_MAX: usize = 64;
@@ -68,48 +65,6 @@ struct SourceView {
     /// Streams of this source, in the order in which it first named them.
     streams: Vec<u32>,
     checkpoints: Vec<Checkpoint>,
-}
-
-/// What one source told, whatever the group: when last, and at which times its streams are
-/// sampled. A group of which it told nothing new need not be looked at.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    last_at: Option<Time>,
-    /// The times of the last samples, oldest first.
-    samples: VecDeque<Time>,
-    /// The number of the next sample; they are numbered from 0.
-    next: u32,
-}
-
-impl Told {
-    /// Whether the source has told anything of its publishers.
-    pub(super) fn has_spoken(&self) -> bool {
-        self.last_at.is_some()
-    }
-
-    /// Everything that the source told at `at` is applied.
-    pub(super) fn applied(&mut self, at: Time) {
-        self.last_at = Some(at);
-        let last = self.samples.back();
-        if last.is_some_and(|last| *last + SAMPLE_STEP > at) {
-            return;
-        }
-        self.samples.push_back(at);
-        self.next = self.next.saturating_add(1);
-        if self.samples.len() > SAMPLES_KEPT {
-            self.samples.pop_front();
-        }
-    }
-
-    /// The number of the oldest sample that is kept.
-    fn oldest(&self) -> u32 {
-        // At most `SAMPLES_KEPT` are kept.
-        self.next - self.samples.len() as u32
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        (self.samples.len() * 8) as u64
-    }
 }
 
 /// Where the streams of one source stood at one time: (invoked, settled) each.
@@ -170,13 +125,13 @@ impl Stream {
         }
         self.settled = settled;
         match self.history.back_mut() {
-            Some((from, last)) if *from == told.next => *last = settled,
-            _ => self.history.push_back((told.next, settled)),
+            Some((from, last)) if *from == told.next_sample() => *last = settled,
+            _ => self.history.push_back((told.next_sample(), settled)),
         }
         while self
             .history
             .get(1)
-            .is_some_and(|(from, _)| *from <= told.oldest())
+            .is_some_and(|(from, _)| *from <= told.oldest_sample())
         {
             self.history.pop_front();
         }
@@ -224,7 +179,7 @@ impl Group {
         self.afters.insert(time);
         // Facts of that time may have been applied already: then the present state serves.
         for (source, told) in told.iter().enumerate() {
-            if let Some(at) = told.last_at.filter(|at| *at >= time)
+            if let Some(at) = told.last_at().filter(|at| *at >= time)
                 && matches!(self.after(source, time), Snapshot::None)
             {
                 self.keep(source, at);
@@ -253,7 +208,7 @@ impl Group {
         at: Time,
         facts: impl Iterator<Item = &'f StreamFacts>,
     ) {
-        let before = told.last_at;
+        let before = told.last_at();
         if let Some(before) = before
             && self.befores.range(before..at).next().is_some()
         {
@@ -315,13 +270,9 @@ impl Group {
         let Some(told) = self.source_of(stream).and_then(|source| told.get(source)) else {
             return 0;
         };
-        let before = now.saturating_sub(age);
-        let upto = told.samples.partition_point(|at| *at <= before);
-        // Before the oldest sample nothing is known of any stream.
-        let Some(at) = upto.checked_sub(1) else {
+        let Some(sample) = told.sample_before(now.saturating_sub(age)) else {
             return 0;
         };
-        let sample = told.oldest() + at as u32;
         let known = stream.history.partition_point(|(from, _)| *from <= sample);
         let value = known.checked_sub(1).and_then(|at| stream.history.get(at));
         value.map_or(0, |(_, settled)| *settled)
@@ -337,11 +288,8 @@ impl Group {
             .partition_point(|(_, settled)| *settled < seq);
         let sample = stream.history.get(at).map(|(from, _)| *from);
         sample
-            .and_then(|from| {
-                let at = from.saturating_sub(told.oldest());
-                told.samples.get(at as usize).copied()
-            })
-            .or(told.last_at)
+            .and_then(|from| told.sampled_at(from))
+            .or(told.last_at())
     }
 
     /// Keeps the present state of `source`, which is that of `at`, as a checkpoint.
@@ -394,7 +342,7 @@ impl Group {
 
     /// The last checkpoint of `source` at or before `time`.
     pub(super) fn before(&self, source: usize, told: &[Told], time: Time) -> Snapshot<'_> {
-        let last_at = told.get(source).and_then(|told| told.last_at);
+        let last_at = told.get(source).and_then(Told::last_at);
         if last_at.is_some_and(|at| at <= time) {
             return Snapshot::Current;
         }
@@ -440,11 +388,6 @@ impl Group {
     }
 }
 
-/// Up to when all sources have told; `None` when nobody has spoken.
-fn heard_from_all(told: &[Told]) -> Option<Time> {
-    told.iter().filter_map(|told| told.last_at).min()
-}
-
 impl Snapshot<'_> {
     /// Tells snapshots of one source apart.
     pub(super) fn identity(self) -> u64 {
@@ -476,6 +419,7 @@ impl Snapshot<'_> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::told::{SAMPLE_STEP, SAMPLES_KEPT};
     use super::*;
     use crate::base::GroupId;
     use crate::payload::StreamId;

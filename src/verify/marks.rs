@@ -2,8 +2,9 @@
 
 use smallvec::SmallVec;
 
-use super::group::{Group, MEMBERSHIP_GRACE, Snapshot, Stream, Told};
+use super::group::{Group, MEMBERSHIP_GRACE, Snapshot, Stream};
 use super::membership::{Membership, Window, WindowEnd};
+use super::told::Told;
 use crate::base::Time;
 
 /// A window in sequence numbers of one stream.

@@ -47,6 +47,7 @@ mod short;
 mod spoilt;
 mod stall;
 mod tallied;
+mod told;
 mod unanswered;
 mod unsure;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::group::{Group, Stream, Told};
+use super::group::{Group, Stream};
 use super::judge::{Bucket, Piece};
 use super::judged::Judged;
 use super::marks::Mark;
@@ -13,6 +13,7 @@ use super::membership::Membership;
 use super::pairs::PairKey;
 use super::plan::Mode;
 use super::shard::Shard;
+use super::told::Told;
 use crate::base::Time;
 
 /// Messages are folded into counters this long after they were settled.
