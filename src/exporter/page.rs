@@ -512,8 +512,8 @@ fn generator_families(page: &mut Page, state: &ExporterState) {
     for (name, cpu_s) in by_name {
         page.set(names::GENERATOR_THREAD_CPU, &[name], cpu_s);
     }
-    page.observe(names::SCHEDULE_LAG, &[], snapshot.schedule_lag.as_ref());
-    page.observe(names::LOOP_LAG, &[], snapshot.loop_lag.as_ref());
+    page.observe(names::SCHEDULE_LAG, &[], snapshot.schedule_lag.as_deref());
+    page.observe(names::LOOP_LAG, &[], snapshot.loop_lag.as_deref());
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ use crate::client::{
     Abandon, Churn, Client, Depart, Goodbye, Handle, Heal, Inject, KILLS_AFTER, Publish, Sabotage,
     Server, Shared, Turns,
 };
-use crate::metrics::latency;
 use crate::scenario::ChaosKind;
 use crate::verify::{Progress, Shard};
 
@@ -147,8 +146,8 @@ impl Fleet {
                 .stats
                 .borrow_mut()
                 .schedule_lag
-                .get_or_insert_with(latency::histogram)
-                .saturating_record(lag);
+                .get_or_insert_default()
+                .record(lag);
             self.do_due(due, intended);
         }
         true
@@ -303,10 +302,7 @@ impl Fleet {
         };
         ctx.spawn(sleep.into_actor(self).map(|lag, fleet, ctx| {
             let mut stats = fleet.shared.stats.borrow_mut();
-            stats
-                .loop_lag
-                .get_or_insert_with(latency::histogram)
-                .saturating_record(lag.max(1));
+            stats.loop_lag.get_or_insert_default().record(lag);
             drop(stats);
             fleet.watch_loop(ctx);
         }));

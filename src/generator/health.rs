@@ -99,8 +99,8 @@ impl GeneratorFacts {
     /// Judges a run, or the part of it so far, from the samples and the merged numbers.
     /// Without samples (no procfs) only the lags are judged.
     pub fn judge(sampler: Option<&Sampler>, snapshot: &Snapshot) -> Self {
-        let schedule = p99(snapshot.schedule_lag.as_ref());
-        let loop_lag = p99(snapshot.loop_lag.as_ref());
+        let schedule = p99(snapshot.schedule_lag.as_deref());
+        let loop_lag = p99(snapshot.loop_lag.as_deref());
         let mut facts = GeneratorFacts {
             schedule_lag_p99_us: schedule.unwrap_or(0),
             loop_lag_p99_us: loop_lag.unwrap_or(0),
@@ -116,13 +116,13 @@ impl GeneratorFacts {
         lag_over(
             &mut why,
             "schedule lag",
-            &snapshot.schedule_lag,
+            snapshot.schedule_lag.as_deref(),
             SCHEDULE_LAG_P99_MAX_US,
         );
         lag_over(
             &mut why,
             "loop lag",
-            &snapshot.loop_lag,
+            snapshot.loop_lag.as_deref(),
             LOOP_LAG_P99_MAX_US,
         );
         why.extend(dropped_over(snapshot));
@@ -175,7 +175,7 @@ fn dropped_over(snapshot: &Snapshot) -> Option<String> {
 }
 
 /// Adds a line when enough samples show a 99th percentile over its bound.
-fn lag_over(why: &mut Vec<String>, name: &str, lag: &Option<Histogram<u64>>, bound_us: u64) {
+fn lag_over(why: &mut Vec<String>, name: &str, lag: Option<&Histogram<u64>>, bound_us: u64) {
     if let Some(lag) = lag
         && lag.len() >= LAG_SAMPLES_MIN
         && lag.value_at_quantile(0.99) > bound_us
@@ -191,11 +191,11 @@ fn lag_over(why: &mut Vec<String>, name: &str, lag: &Option<Histogram<u64>>, bou
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::latency::histogram;
+    use crate::metrics::LatencyHistogram;
 
-    fn lag(micros: u64, samples: u64) -> Option<Histogram<u64>> {
-        let mut lag = histogram();
-        lag.record_n(micros, samples).unwrap();
+    fn lag(micros: u64, samples: u64) -> Option<LatencyHistogram> {
+        let mut lag = LatencyHistogram::default();
+        (0..samples).for_each(|_| lag.record(micros));
         Some(lag)
     }
 

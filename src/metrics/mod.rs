@@ -8,6 +8,6 @@ pub mod latency;
 pub mod moments;
 pub mod stats;
 
-pub use latency::{Latencies, LatencyKind};
+pub use latency::{Latencies, LatencyHistogram, LatencyKind};
 pub use moments::{Moments, Turn};
 pub use stats::{ClientCounts, Connections, PoolStats, Snapshot};

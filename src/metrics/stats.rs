@@ -1,8 +1,6 @@
 //! Plain counters per pool, counted by the clients of one arbiter, merged by addition.
 
-use hdrhistogram::Histogram;
-
-use super::latency::{self, Latencies};
+use super::latency::{self, Latencies, LatencyHistogram, LatencyKind};
 use crate::base::{ReadCounts, Time};
 use crate::scenario::ChaosKind;
 
@@ -156,10 +154,10 @@ pub struct Snapshot {
     /// Injected faults by kind, in the order of [`ChaosKind::ALL`]; one per client hit.
     pub chaos: [u64; ChaosKind::ALL.len()],
     /// How late the schedule's work was taken up after its intended time, µs.
-    pub schedule_lag: Option<Histogram<u64>>,
+    pub schedule_lag: Option<LatencyHistogram>,
     /// How much later than asked a short sleep on an arbiter ended, µs: the arbiter's own
     /// slowness.
-    pub loop_lag: Option<Histogram<u64>>,
+    pub loop_lag: Option<LatencyHistogram>,
     /// What reading from sockets brought.
     pub reads: ReadCounts,
     /// When these numbers were read; of merged ones the latest.
@@ -192,8 +190,8 @@ impl Snapshot {
         self.taken = self.taken.max(other.taken);
         self.writes_held += other.writes_held;
         self.unsent_peak_bytes = self.unsent_peak_bytes.max(other.unsent_peak_bytes);
-        latency::merge(&mut self.schedule_lag, &other.schedule_lag);
-        latency::merge(&mut self.loop_lag, &other.loop_lag);
+        latency::merge(&mut self.schedule_lag, other.schedule_lag.as_ref());
+        latency::merge(&mut self.loop_lag, other.loop_lag.as_ref());
     }
 
     /// The states of all pools' connections.
@@ -203,7 +201,14 @@ impl Snapshot {
         all
     }
 
-    /// All pools together. With their histograms: some 0.2 MB for each kind of latency.
+    /// The latencies of one kind of all pools together, if anything was recorded.
+    pub fn latency(&self, kind: LatencyKind) -> Option<LatencyHistogram> {
+        let mut all = None;
+        (self.pools.iter()).for_each(|pool| latency::merge(&mut all, pool.latency.kept(kind)));
+        all
+    }
+
+    /// All pools together. With their histograms: up to 0.2 MB for each kind of latency.
     pub fn total(&self) -> PoolStats {
         let mut total = PoolStats::default();
         self.pools.iter().for_each(|pool| total.merge(pool));

@@ -3,10 +3,9 @@
 //! Bound: [`POINTS_MAX`] points. Beyond it neighbours are merged and every later point
 //! covers twice the time, so a run of days keeps a timeline of its whole length.
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::{LatencyKind, Snapshot};
+use crate::metrics::{LatencyHistogram, LatencyKind, PoolStats, Snapshot};
 
 /// The most points a timeline holds.
 pub const POINTS_MAX: usize = 3600;
@@ -98,7 +97,7 @@ pub struct Timeline {
     delivered: u64,
     violations: u64,
     chaos: u64,
-    latency: Option<Histogram<u64>>,
+    latency: Option<LatencyHistogram>,
     connected_peak: u64,
 }
 
@@ -128,15 +127,12 @@ impl Timeline {
         violations: u64,
         held: Held,
     ) -> TimelinePoint {
-        let total = snapshot.total();
         let chaos = snapshot.chaos.iter().sum();
-        let latest = total.latency.get(LatencyKind::Delivery);
-        let fresh = latest.map(|latest| {
-            let mut fresh = latest.clone();
+        let count = |of: fn(&PoolStats) -> u64| snapshot.pools.iter().map(of).sum();
+        let latest = snapshot.latency(LatencyKind::Delivery);
+        let fresh = latest.clone().map(|mut fresh| {
             if let Some(before) = &self.latency {
-                // Totals only grow, so what was there before can be taken away.
-                let taken = fresh.subtract(before);
-                debug_assert!(taken.is_ok());
+                fresh.subtract(before);
             }
             fresh
         });
@@ -154,9 +150,9 @@ impl Timeline {
         let point = TimelinePoint {
             t_s,
             as_of_s: snapshot.taken.as_secs_f64(),
-            connected: total.connections.connected,
-            published: since(total.publish.attempted, &mut self.published),
-            delivered: since(total.delivery.messages, &mut self.delivered),
+            connected: snapshot.connections().connected,
+            published: since(count(|pool| pool.publish.attempted), &mut self.published),
+            delivered: since(count(|pool| pool.delivery.messages), &mut self.delivered),
             delivery_p50: quantile(0.5),
             delivery_p99: quantile(0.99),
             violations: since(violations, &mut self.violations),
@@ -166,7 +162,7 @@ impl Timeline {
             verifier_bytes: held.verifier_bytes,
             cpu_s: held.cpu_s,
         };
-        self.latency = latest.cloned();
+        self.latency = latest;
         self.connected_peak = self.connected_peak.max(point.connected);
         self.store(&point);
         point

@@ -203,8 +203,8 @@ fn a_number_counted_is_the_number_shown() {
 fn every_signal_of_the_generators_health_has_its_own_series() {
     let mut state = state();
     let ms = |micros| {
-        let mut lag = crate::metrics::latency::histogram();
-        lag.record(micros).unwrap();
+        let mut lag = crate::metrics::LatencyHistogram::default();
+        lag.record(micros);
         Some(lag)
     };
     state.process.busiest_cores = 0.97;
