@@ -20,6 +20,9 @@ use crate::verify::{self, Facts, Letter, Mirror, Progress};
 
 /// How often phases are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The same under load: its end is known, what else may end it can wait so long, and each
+/// look wakes a thread that has nothing else to do.
+const LOOK_UNDER_LOAD: Duration = Duration::from_millis(250);
 /// How often watchers get a [`Tick`].
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// A fleet that says nothing for so long is gone.
@@ -152,6 +155,19 @@ impl Coordinator {
             .for_each(|seen| snapshot.merge(&seen.snapshot));
         snapshot.chaos[ChaosKind::HubRestart as usize] += self.restarts;
         snapshot
+    }
+
+    /// Looks at the phase, and again when it may have changed.
+    fn keep_looking(&mut self, ctx: &mut Context<Self>) {
+        self.look(ctx);
+        let next = match self.phase {
+            Phase::Loading { start } => {
+                let end = start + self.times.load;
+                end.since(self.clock.now()).min(LOOK_UNDER_LOAD)
+            }
+            _ => LOOK_EVERY,
+        };
+        ctx.run_later(next, Self::keep_looking);
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -379,7 +395,7 @@ impl Actor for Coordinator {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1024);
-        ctx.run_interval(LOOK_EVERY, Self::look);
+        ctx.run_later(LOOK_EVERY, Self::keep_looking);
         ctx.run_interval(TICK_EVERY, |coordinator, ctx| {
             let now = coordinator.clock.now();
             if let Some(mirror) = &mut coordinator.mirror {
