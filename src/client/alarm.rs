@@ -97,6 +97,10 @@ impl<W> Alarms<W> {
 pub(super) struct Armed(SmallVec<[Time; 2]>);
 
 impl Armed {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether `time` has come; otherwise `whom` hears an alarm then, or before.
     pub(super) fn poll<W>(
         &mut self,

@@ -1,6 +1,7 @@
 //! Everything of a client but its mailbox: session, socket, faults, and the pump that moves
 //! bytes between them. Messages and life cycle are in [`super::actor`].
 
+use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::rc::{Rc, Weak};
 use std::task::{Context as TaskContext, Poll, Waker};
@@ -54,6 +55,18 @@ impl Body {
         let now = self.me.shared.clock.now();
         self.drain(now);
         self.poll_dial(now, &mut TaskContext::from_waker(Waker::noop()));
+    }
+
+    /// Reads a little everywhere, so that it is near.
+    pub(super) fn touch(&self) {
+        self.session.touch();
+        let socket = self.link.socket.as_ref();
+        black_box((
+            self.me.slot,
+            self.me.groups.len(),
+            self.link.armed.len(),
+            socket.map(Socket::touch),
+        ));
     }
 
     /// Whether nothing will ever happen again.

@@ -16,6 +16,7 @@
 //! clients where the text leaves it open.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use crate::base::{Seed, Time};
@@ -124,6 +125,17 @@ impl<C: Clone> Session<C> {
             outputs: VecDeque::new(),
             config,
         }
+    }
+
+    /// Reads a little everywhere, so that it is near when it is needed.
+    pub fn touch(&self) {
+        black_box((
+            self.state,
+            self.sequence.due(),
+            self.outputs.len(),
+            self.requests.deadline(),
+            self.groups.len(),
+        ));
     }
 
     /// Whether requests are written now.

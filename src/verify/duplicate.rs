@@ -67,9 +67,9 @@ impl Shard {
         let slot = self.members[key.member() as usize].slot;
         let index = (slot.0 - self.slots.start) as usize;
         // The newest record is this frame itself.
-        let same_connection = self.receivers[index]
-            .frames
-            .newest()
+        let same_connection = self
+            .recorder
+            .newest(index)
             .skip(1)
             .any(|record| record.epoch == arrival.epoch && record.is(identity));
         let candidate = Candidate {

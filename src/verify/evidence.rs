@@ -128,7 +128,7 @@ impl Shard {
             out.push(format!("event {at} {control}"));
         }
         let quoted = if frames { FRAMES_QUOTED } else { 0 };
-        let frames: Vec<_> = receiver.frames.newest().take(quoted).collect();
+        let frames: Vec<_> = self.recorder.newest(index).take(quoted).collect();
         for frame in frames.into_iter().rev() {
             out.push(format!("frame {frame}"));
         }

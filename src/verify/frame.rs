@@ -149,7 +149,7 @@ impl Shard {
         identity: Option<&Identity>,
         now: Time,
     ) {
-        self.receivers[index].frames.push(FrameRecord {
+        let frame = FrameRecord {
             at: now,
             id,
             publisher: identity.map_or(0, |i| i.publisher.0),
@@ -158,7 +158,8 @@ impl Shard {
             tx: identity.map_or(0, |i| i.tx),
             epoch,
             attempt: identity.map_or(0, |i| i.attempt),
-        });
+        };
+        self.recorder.push(index, frame);
     }
 
     /// Whether a message of the service belongs to no stream of the plan, such as the

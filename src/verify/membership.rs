@@ -6,6 +6,7 @@
 //! them into sequence numbers, [`Mark`], per stream.
 
 use smallvec::SmallVec;
+use std::hint::black_box;
 
 use super::group::Group;
 use crate::base::{AckId, GroupId, Slot, Time};
@@ -107,6 +108,15 @@ pub(super) struct Membership {
 }
 
 impl Membership {
+    pub(super) fn touch(&self) {
+        black_box((
+            self.observed,
+            self.windows.len(),
+            self.next.first(),
+            self.seen.first(),
+        ));
+    }
+
     pub(super) fn new(slot: Slot, group: GroupId) -> Self {
         Membership {
             slot,

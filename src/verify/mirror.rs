@@ -138,8 +138,8 @@ impl Shard {
     fn ghost(plan: Arc<Plan>, slots: Range<u32>) -> Self {
         let mut ghost = Shard::new(plan, slots);
         ghost.sees_frames = false;
+        ghost.recorder.shrink(0);
         for receiver in &mut ghost.receivers {
-            receiver.frames.shrink(0);
             receiver.control.shrink(0);
         }
         ghost

@@ -111,7 +111,7 @@ impl Shard {
         let Some(index) = self.local(slot) else {
             return;
         };
-        let newest: Vec<_> = self.receivers[index].frames.newest().collect();
+        let newest: Vec<_> = self.recorder.newest(index).collect();
         let later = newest.iter().rposition(|frame| {
             frame.seq > seq
                 && frame.publisher == stream.publisher.0
@@ -188,14 +188,14 @@ impl Shard {
             }
         }
         for slot in found {
-            let now = self.receivers[(slot.0 - self.slots.start) as usize]
+            let index = (slot.0 - self.slots.start) as usize;
+            let now = self.receivers[index]
                 .conn
                 .as_ref()
                 .map_or(Time::ZERO, |conn| conn.heard);
             let mut story = vec![format!("found delivered by {now}; the receiver then:")];
             self.receiver_story(slot, true, &mut story);
-            let frames = &self.receivers[(slot.0 - self.slots.start) as usize].frames;
-            let of_it = frames.newest().find(|frame| {
+            let of_it = self.recorder.newest(index).find(|frame| {
                 frame.publisher == stream.publisher.0
                     && frame.group == stream.group.0
                     && (first..=last).contains(&frame.seq)

@@ -2,6 +2,7 @@
 //! publishes of a publisher, kept for evidence only. Bounded rings; the oldest goes first.
 
 use std::fmt;
+use std::hint::black_box;
 
 use super::events::{Answer, ConnectionEnd, LossCause};
 use crate::base::{AckId, GroupId, Slot, Time};
@@ -13,6 +14,13 @@ pub(super) const FRAMES_KEPT: usize = 128;
 pub(super) const CONTROL_KEPT: usize = 64;
 /// Publishes kept per publisher (10 KB).
 pub(super) const PUBLISHES_KEPT: usize = 128;
+
+/// Frames that wait to be filed under their receivers, for each receiver and in all (192 KiB
+/// for each shard).
+const UNFILED_EACH: usize = 4;
+const UNFILED_MAX: usize = 4096;
+/// Filed together: as many waits for memory overlap as the processor can keep under way.
+const FILED_TOGETHER: usize = 64;
 
 /// Room that a ring has for its first items.
 const FIRST_KEPT: usize = 4;
@@ -51,6 +59,14 @@ impl<T> Ring<T> {
         }
     }
 
+    /// An item beside the place of the next one, or in it.
+    fn near(&self) -> Option<&T> {
+        self.items
+            .get(self.at)
+            .filter(|_| self.items.len() == self.cap)
+            .or(self.items.last())
+    }
+
     /// How many it keeps.
     pub(super) fn kept(&self) -> usize {
         self.cap
@@ -78,6 +94,80 @@ impl<T> Ring<T> {
 
     pub(super) fn bytes(&self) -> u64 {
         (self.items.capacity() * size_of::<T>()) as u64
+    }
+}
+
+/// The last frames of each receiver of a shard.
+///
+/// Each receiver's ring is memory that nobody has touched since its last frame, hundreds of
+/// nanoseconds away. So frames are written down one after the other, and filed under their
+/// receivers many at a time: then those waits overlap.
+#[derive(Debug)]
+pub(super) struct FrameRecorder {
+    /// By receiver.
+    filed: Vec<Ring<FrameRecord>>,
+    /// In the order in which they came, each with its receiver.
+    unfiled: Vec<(u32, FrameRecord)>,
+}
+
+impl FrameRecorder {
+    pub(super) fn new(receivers: usize) -> Self {
+        FrameRecorder {
+            filed: vec![Ring::new(FRAMES_KEPT); receivers],
+            unfiled: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, receiver: usize, frame: FrameRecord) {
+        if self.unfiled.is_empty() {
+            self.unfiled.reserve_exact(self.unfiled_max());
+        }
+        // Receivers are as many as slots, which are numbered by u32.
+        self.unfiled.push((receiver as u32, frame));
+        if self.unfiled.len() >= self.unfiled_max() {
+            self.file();
+        }
+    }
+
+    fn unfiled_max(&self) -> usize {
+        (self.filed.len() * UNFILED_EACH).clamp(FILED_TOGETHER, UNFILED_MAX)
+    }
+
+    fn file(&mut self) {
+        for frames in self.unfiled.chunks(FILED_TOGETHER) {
+            // Loops that do nothing but wait for memory, for that of all at once.
+            for (receiver, _) in frames {
+                black_box(self.filed[*receiver as usize].at);
+            }
+            for (receiver, _) in frames {
+                black_box(self.filed[*receiver as usize].near().map(|frame| frame.seq));
+            }
+            for (receiver, frame) in frames {
+                self.filed[*receiver as usize].push(*frame);
+            }
+        }
+        self.unfiled.clear();
+    }
+
+    /// Newest first.
+    pub(super) fn newest(&self, receiver: usize) -> impl Iterator<Item = &FrameRecord> {
+        let unfiled = self.unfiled.iter().rev();
+        let unfiled =
+            unfiled.filter_map(move |(of, frame)| (*of as usize == receiver).then_some(frame));
+        let filed = &self.filed[receiver];
+        unfiled.chain(filed.newest()).take(filed.kept())
+    }
+
+    /// Keeps at most `cap` of each from now on; what is there is dropped.
+    pub(super) fn shrink(&mut self, cap: usize) {
+        self.unfiled.clear();
+        self.filed.iter_mut().for_each(|ring| ring.shrink(cap));
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        let rings = self.filed.len() * size_of::<Ring<FrameRecord>>();
+        let unfiled = self.unfiled.capacity() * size_of::<(u32, FrameRecord)>();
+        self.filed.iter().map(Ring::bytes).sum::<u64>() + (rings + unfiled) as u64
     }
 }
 
@@ -224,6 +314,42 @@ impl PublisherTrace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_are_found_newest_first_whether_they_are_filed_or_not() {
+        let mut recorder = FrameRecorder::new(2);
+        let frame = |id| FrameRecord {
+            at: Time::ZERO,
+            id,
+            publisher: 0,
+            group: 0,
+            seq: 0,
+            tx: 0,
+            epoch: 1,
+            attempt: 1,
+        };
+        let kept = FRAMES_KEPT as u64;
+        // Each second frame is of the other receiver, whose ids are odd.
+        for n in 0..4 * FRAMES_KEPT as u64 + 21 {
+            recorder.push((n % 2) as usize, frame(n));
+            let ids = |receiver| recorder.newest(receiver).map(|frame| frame.id);
+            let of = |first| {
+                (0..=n)
+                    .rev()
+                    .filter(move |id| id % 2 == first)
+                    .take(FRAMES_KEPT)
+            };
+            assert!(ids(0).eq(of(0)) && ids(1).eq(of(1)), "after {n}");
+        }
+        let bytes = recorder.bytes();
+        assert!(bytes > 2 * kept * size_of::<FrameRecord>() as u64);
+        recorder.shrink(3);
+        assert_eq!(recorder.newest(0).count(), 0);
+        (0..9).for_each(|id| recorder.push(0, frame(id)));
+        let ids: Vec<u64> = recorder.newest(0).map(|frame| frame.id).collect();
+        assert_eq!(ids, [8, 7, 6]);
+        assert!(recorder.bytes() < bytes);
+    }
 
     #[test]
     fn a_ring_keeps_the_newest_and_forgets_the_oldest() {

@@ -215,6 +215,7 @@ impl Shard {
             + (self.asking.len() * 8) as u64
             + members
             + receivers
+            + self.recorder.bytes()
             + open
             + self.pairs.bytes()
             + self.digest.bytes()

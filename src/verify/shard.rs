@@ -4,6 +4,7 @@
 //! No locks: shards only exchange [`Facts`]. Connections and memberships are handled here;
 //! read `frame` for data frames, `settle` for the end, `conclude` for the merge.
 
+use std::hint::black_box;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use super::outcome::Measured;
 use super::pairs::Pairs;
 use super::pins::Pins;
 use super::plan::{Mode, Plan};
+use super::recorder::FrameRecorder;
 use super::told::Told;
 use super::unanswered::Unanswered;
 use super::unsure::Unsure;
@@ -44,6 +46,7 @@ pub struct Shard {
     pub(super) plan: Arc<Plan>,
     pub(super) slots: Range<u32>,
     pub(super) receivers: Vec<Receiver>,
+    pub(super) recorder: FrameRecorder,
     pub(super) members: Vec<Membership>,
     /// By group id.
     pub(super) groups: Vec<Group>,
@@ -146,6 +149,7 @@ impl Shard {
         let digested = if is_digest { groups } else { 0 };
         let mut shard = Shard {
             receivers: slots.clone().map(|_| Receiver::new()).collect(),
+            recorder: FrameRecorder::new(slots.len()),
             members: Vec::new(),
             groups: (0..groups).map(|_| Group::default()).collect(),
             ledgers: vec![Ledger::default(); groups],
@@ -199,6 +203,18 @@ impl Shard {
         shard
     }
 
+    /// Reads a little of all that a frame for this slot will need, so that it is near then.
+    pub fn touch(&self, slot: Slot) {
+        let Some(receiver) = self.local(slot).map(|index| &self.receivers[index]) else {
+            return;
+        };
+        receiver.touch();
+        for (group, member) in &receiver.members {
+            self.members[*member as usize].touch();
+            black_box(self.groups[group.index()].streams.len());
+        }
+    }
+
     /// Follows at most `max` open holes; beyond, pairs are given up as unverified.
     pub fn limit_holes(&mut self, max: u64) {
         self.pairs.holes_max = max;
@@ -213,9 +229,9 @@ impl Shard {
     /// Keeps less for evidence.
     pub(super) fn shrink_recorders(&mut self, kept: usize) {
         for receiver in &mut self.receivers {
-            receiver.frames.shrink(kept);
             receiver.control.shrink(kept);
         }
+        self.recorder.shrink(kept);
         self.outbox.shrink_recorders(kept);
     }
 

@@ -95,7 +95,7 @@ impl Shard {
     /// none is recorded any more.
     fn remembers(&self, step: &Step<'_>, identity: &Identity) -> bool {
         // The newest record is this frame itself.
-        let older = self.receivers[step.index].frames.newest().skip(1);
+        let older = self.recorder.newest(step.index).skip(1);
         let mut same_id = older.filter(|r| r.id == step.id && r.epoch == step.epoch);
         same_id.all(|record| record.seq == 0 || record.is(identity))
     }
