@@ -17,6 +17,7 @@ use crate::chaos;
 use super::body::Body;
 use super::shared::Shared;
 use super::turns::{Bell, Turns};
+use crate::transport::Ready;
 
 /// Messages waiting for one client, and publishes; one that is starved for so long has its
 /// further publishes counted as failed.
@@ -122,6 +123,14 @@ impl Shell {
     /// The same of what the verifier has of this client.
     pub(super) fn touch_verifier(&self) {
         self.shared.shard.borrow().touch(self.slot);
+    }
+
+    /// The turn of one whose connection is ready.
+    pub(super) fn ready(self: &Rc<Self>, ready: Ready) {
+        if let Ok(body) = self.body.try_borrow() {
+            body.ready(ready);
+        }
+        self.turn();
     }
 
     /// The turn of one that was woken.

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::base::{Slot, Time};
 use crate::protocol::{Dial, Output, Received, Session};
-use crate::transport::{Closed, Incoming, Socket, log_frame};
+use crate::transport::{Closed, Incoming, Ready, Socket, log_frame};
 use crate::wire::Downstream;
 use crate::wire::close::Close;
 use crate::wire::codec::{self, Payload};
@@ -67,6 +67,13 @@ impl Body {
             self.link.armed.len(),
             socket.map(Socket::touch),
         ));
+    }
+
+    /// The poller's word for its connection.
+    pub(super) fn ready(&self, ready: Ready) {
+        if let Some(socket) = &self.link.socket {
+            socket.ready(ready);
+        }
     }
 
     /// Whether nothing will ever happen again.
@@ -145,7 +152,11 @@ impl Body {
     }
 
     fn poll_dial(&mut self, now: Time, cx: &mut TaskContext<'_>) {
-        match self.link.poll_dial(cx) {
+        let shared = self.me.shared.clone();
+        let poller = shared
+            .poller()
+            .map(|poller| (poller, shared.roster.number(self.me.slot)));
+        match self.link.poll_dial(poller, cx) {
             Some(Ok(())) => {
                 if self.faults.shapes_anything() {
                     self.reshape();

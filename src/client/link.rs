@@ -10,7 +10,7 @@ use secrecy::SecretString;
 
 use crate::base::Slot;
 use crate::scenario::ClientSpec;
-use crate::transport::{DialError, DialRequest, Dialer, Socket};
+use crate::transport::{DialError, DialRequest, Dialer, Poller, Socket};
 
 use super::alarm::Armed;
 use super::shared::Shared;
@@ -93,13 +93,26 @@ impl Link {
     }
 
     /// The dial's result, once. A good one becomes the socket.
-    pub(super) fn poll_dial(&mut self, cx: &mut Context<'_>) -> Option<Result<(), DialError>> {
+    /// Its connection is watched by `poller`, where there is one.
+    pub(super) fn poll_dial(
+        &mut self,
+        poller: Option<(&Poller, u32)>,
+        cx: &mut Context<'_>,
+    ) -> Option<Result<(), DialError>> {
         let Poll::Ready(result) = self.dial.as_mut()?.as_mut().poll(cx) else {
             return None;
         };
         self.dial = None;
         self.ghost = None;
-        Some(result.map(|socket| self.socket = Some(socket)))
+        Some(result.map(|mut socket| {
+            if let Some((poller, client)) = poller
+                && let Err(error) = socket.watch(poller, client)
+            {
+                // It shows at the next read, as a connection that is lost.
+                tracing::warn!(%error, "a connection cannot be watched");
+            }
+            self.socket = Some(socket);
+        }))
     }
 
     /// Keeps the socket open, unheard and unspoken to, until the next transport is there.

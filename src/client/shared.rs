@@ -1,6 +1,6 @@
 //! What the clients of one arbiter share: clock, dialer, read buffer, verifier, counters.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::metrics::{Moments, Snapshot};
 use crate::protocol::SessionConfig;
 use crate::scenario::{Audiences, Scenario};
 use crate::transport::{
-    ClientIdentity, Dialer, ReadBuffer, ServiceClient, SourceAddresses, Target, TlsError,
+    ClientIdentity, Dialer, Poller, ReadBuffer, ServiceClient, SourceAddresses, Target, TlsError,
     TlsOptions,
 };
 use crate::verify::Shard;
@@ -76,6 +76,8 @@ pub struct Shared {
     pub(super) scratch: RefCell<Scratch>,
     pub(super) alarms: RefCell<Alarms<Weak<Shell>>>,
     pub(super) roster: Rc<Roster>,
+    /// Watches open connections, where the system has a descriptor for it.
+    poller: OnceCell<Option<Rc<Poller>>>,
     /// Somebody gives turns.
     moving: Cell<bool>,
     /// First dials under way, for the pace of connecting.
@@ -174,6 +176,7 @@ impl Shared {
             group_ids,
             scratch: RefCell::default(),
             alarms: RefCell::default(),
+            poller: OnceCell::new(),
             roster: Rc::new(Roster::new(shard.slots().start)),
             moving: Cell::new(false),
             shard: RefCell::new(shard),
@@ -202,12 +205,23 @@ impl Shared {
         snapshot
     }
 
+    pub(super) fn poller(&self) -> Option<&Poller> {
+        self.poller.get().and_then(Option::as_deref)
+    }
+
     /// Starts the tasks that give clients their turns, once. To be called in the arbiter.
     pub(super) fn give_turns(self: &Rc<Self>) {
         if !self.moving.replace(true) {
+            let poller = Poller::new().inspect_err(
+                |error| tracing::warn!(%error, "connections are watched by the runtime alone"),
+            );
+            let poller = self.poller.get_or_init(|| poller.ok().map(Rc::new)).clone();
             actix_rt::spawn(Ringer::new(self));
             // It reads and writes for many: no budget of one task is meant for that.
-            actix_rt::spawn(unconstrained(turns::pump(Rc::downgrade(&self.roster))));
+            actix_rt::spawn(unconstrained(turns::pump(
+                Rc::downgrade(&self.roster),
+                poller,
+            )));
         }
     }
 

@@ -9,13 +9,14 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::FutureExt as _;
 use tokio::task::unconstrained;
 
 use super::actor::Shell;
 use crate::base::Slot;
+use crate::transport::{Poller, Ready};
 
 /// Turns that the pump gives in one go; then sockets are looked at again.
 pub(super) const PUMPED_MAX: usize = 64;
@@ -53,18 +54,15 @@ impl Woken {
     }
 
     /// Those who wait, once there are any: at most `max`.
-    async fn next(&self, max: usize, into: &mut Vec<u32>) {
-        poll_fn(|cx| {
-            let mut waiting = self.lock();
-            if waiting.clients.is_empty() {
-                waiting.pump = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-            let count = waiting.clients.len().min(max);
-            into.extend(waiting.clients.drain(..count));
-            Poll::Ready(())
-        })
-        .await
+    fn poll(&self, cx: &mut Context<'_>, max: usize, into: &mut Vec<u32>) -> Poll<()> {
+        let mut waiting = self.lock();
+        if waiting.clients.is_empty() {
+            waiting.pump = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let count = waiting.clients.len().min(max);
+        into.extend(waiting.clients.drain(..count));
+        Poll::Ready(())
     }
 }
 
@@ -116,7 +114,7 @@ impl Roster {
     /// What wakes the client of this slot.
     pub(super) fn bell(&self, slot: Slot) -> Arc<Bell> {
         Arc::new(Bell {
-            client: slot.0.saturating_sub(self.first),
+            client: self.number(slot),
             rung: AtomicBool::new(false),
             woken: self.woken.clone(),
         })
@@ -142,30 +140,60 @@ impl Roster {
         }
     }
 
+    /// What the client of this slot is called here.
+    pub(super) fn number(&self, slot: Slot) -> u32 {
+        slot.0.saturating_sub(self.first)
+    }
+
     fn find(&self, client: u32) -> Option<Rc<Shell>> {
         self.clients.borrow().get(client as usize)?.upgrade()
     }
 }
 
-/// Gives turns to those who are woken, for as long as there is a roster.
-pub(super) async fn pump(roster: Weak<Roster>) {
+/// Gives turns to those whose connections are ready and to those who are woken, for as long
+/// as there is a roster.
+pub(super) async fn pump(roster: Weak<Roster>, mut poller: Option<Rc<Poller>>) {
     let Some(woken) = roster.upgrade().map(|roster| roster.woken.clone()) else {
         return;
     };
     let mut clients = Vec::new();
-    let mut shells: Vec<Rc<Shell>> = Vec::new();
+    let mut ready = Vec::new();
+    let mut shells: Vec<(Rc<Shell>, Option<Ready>)> = Vec::new();
     loop {
         let mut turns = 0;
         while turns < PUMPED_MAX {
-            woken.next(PUMPED_MAX - turns, &mut clients).await;
-            turns += clients.len();
+            poll_fn(|cx| {
+                let said = poller.as_ref().map(|poller| poller.poll(cx, &mut ready));
+                if let Some(Poll::Ready(Err(error))) = &said {
+                    tracing::error!(%error, "open connections cannot be watched any more");
+                    poller = None;
+                }
+                let woken = woken.poll(cx, PUMPED_MAX - turns, &mut clients);
+                if ready.is_empty() {
+                    woken
+                } else {
+                    Poll::Ready(())
+                }
+            })
+            .await;
+            turns += clients.len() + ready.len();
             let Some(roster) = roster.upgrade() else {
                 return;
             };
             // One that is gone needs none.
-            shells.extend(clients.drain(..).filter_map(|client| roster.find(client)));
-            warm(&shells);
-            shells.drain(..).for_each(|shell| shell.hear());
+            let find = |(client, ready)| Some((roster.find(client)?, ready));
+            let readies = ready
+                .drain(..)
+                .map(|ready: Ready| (ready.client, Some(ready)));
+            let woken = clients.drain(..).map(|client| (client, None));
+            shells.extend(readies.chain(woken).filter_map(find));
+            warm(shells.iter().map(|(shell, _)| shell));
+            for (shell, ready) in shells.drain(..) {
+                match ready {
+                    Some(ready) => shell.ready(ready),
+                    None => shell.hear(),
+                }
+            }
         }
         // There may be more: let sockets be read first.
         tokio::task::yield_now().await;
@@ -175,10 +203,10 @@ pub(super) async fn pump(roster: Weak<Roster>) {
 /// Has the memory of all of them fetched before the first has its turn. Each of thousands of
 /// clients is cold memory, hundreds of nanoseconds away; in a loop that does nothing else the
 /// waits overlap, and in the turns themselves they do not.
-fn warm(shells: &[Rc<Shell>]) {
+fn warm<'s>(shells: impl ExactSizeIterator<Item = &'s Rc<Shell>> + Clone) {
     if shells.len() > 1 {
-        shells.iter().for_each(|shell| shell.touch_body());
-        shells.iter().for_each(|shell| shell.touch_verifier());
+        shells.clone().for_each(|shell| shell.touch_body());
+        shells.for_each(|shell| shell.touch_verifier());
     }
 }
 
@@ -203,7 +231,7 @@ impl Turns {
     pub fn take(&mut self) {
         // The runtime's budget for the task that this is called in is not meant for so many.
         let turns = unconstrained(async {
-            warm(&self.0);
+            warm(self.0.iter());
             for shell in self.0.drain(..) {
                 shell.turn();
             }
@@ -225,13 +253,13 @@ mod tests {
         waker.wake_by_ref();
         waker.wake_by_ref();
         let mut woken = Vec::new();
-        roster.woken.next(9, &mut woken).await;
+        poll_fn(|cx| roster.woken.poll(cx, 9, &mut woken)).await;
         assert!(roster.woken.lock().clients.is_empty());
         waker.wake_by_ref();
         assert!(roster.woken.lock().clients.is_empty(), "not heard yet");
         bell.heard();
         waker.wake_by_ref();
-        roster.woken.next(9, &mut woken).await;
+        poll_fn(|cx| roster.woken.poll(cx, 9, &mut woken)).await;
         assert_eq!(woken, [2, 2]);
     }
 }

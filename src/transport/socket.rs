@@ -18,6 +18,7 @@ use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::assemble::{Assembler, Incoming, Violation};
+use super::poller::{Poller, Ready};
 use super::tap::Control;
 use crate::base::ReadCounts;
 use crate::wire::MESSAGE_BYTES_MAX;
@@ -50,6 +51,9 @@ const CONTROL_BYTES_MAX: usize = 125;
 /// The buffer that all sockets of one arbiter read through. Empty between polls.
 pub struct ReadBuffer {
     bytes: BytesMut,
+    /// What reads bring that are made here and not by the runtime, which alone can read into
+    /// memory that holds nothing yet.
+    landing: Box<[u8]>,
     counts: ReadCounts,
 }
 
@@ -58,6 +62,7 @@ impl ReadBuffer {
     pub fn new() -> Self {
         ReadBuffer {
             bytes: BytesMut::with_capacity(READ_BYTES),
+            landing: vec![0; READ_BYTES].into_boxed_slice(),
             counts: ReadCounts::default(),
         }
     }
@@ -360,9 +365,14 @@ impl Socket {
         shared: &mut ReadBuffer,
         on: &mut dyn FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Poll<Closed> {
+        let ReadBuffer {
+            bytes,
+            landing,
+            counts,
+        } = shared;
         if self.rest.len() >= OWN_BUFFER_FROM {
             let mut own = std::mem::take(&mut self.rest);
-            let outcome = self.read_through(&mut own, &mut shared.counts, cx, on);
+            let outcome = self.read_through(&mut own, landing, counts, cx, on);
             self.rest = if own.len() >= OWN_BUFFER_FROM {
                 own
             } else {
@@ -370,13 +380,12 @@ impl Socket {
             };
             outcome
         } else {
-            let bytes = &mut shared.bytes;
             bytes.clear();
             if !self.rest.is_empty() {
                 bytes.extend_from_slice(&self.rest);
                 self.rest = BytesMut::new();
             }
-            let outcome = self.read_through(bytes, &mut shared.counts, cx, on);
+            let outcome = self.read_through(bytes, landing, counts, cx, on);
             if !bytes.is_empty() {
                 self.rest = BytesMut::from(&bytes[..]);
                 bytes.clear();
@@ -391,6 +400,7 @@ impl Socket {
     fn read_through(
         &mut self,
         buffer: &mut BytesMut,
+        landing: &mut [u8],
         counts: &mut ReadCounts,
         cx: &mut Context<'_>,
         on: &mut dyn FnMut(Incoming<'_>) -> ControlFlow<()>,
@@ -402,10 +412,7 @@ impl Socket {
                 Ok(_) => break,
                 Err(violation) => return Poll::Ready(Closed::Violation(violation)),
             }
-            buffer.reserve(READ_BYTES);
-            // Limited, because the buffer may have more room after a large message.
-            let mut room = (&mut *buffer).limit(READ_BYTES);
-            match ready!(pin!(self.io.read_buf(&mut room)).poll(cx)) {
+            match ready!(self.read_once(buffer, landing, cx)) {
                 Ok(0) => return Poll::Ready(Closed::End),
                 Ok(bytes) => counts.count(bytes, READ_BYTES),
                 Err(error) => return Poll::Ready(error.into()),
@@ -414,6 +421,44 @@ impl Socket {
         // Stopped by a break or by the turn's end, with more to come perhaps.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    fn read_once(
+        &mut self,
+        buffer: &mut BytesMut,
+        landing: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if let Layers::Plain(control) = &self.io
+            && let Some(outcome) = control.poll_read_into(cx, landing)
+        {
+            if let Poll::Ready(Ok(bytes)) = outcome {
+                buffer.extend_from_slice(&landing[..bytes]);
+            }
+            return outcome;
+        }
+        buffer.reserve(READ_BYTES);
+        // Limited, because the buffer may have more room after a large message.
+        let mut room = (&mut *buffer).limit(READ_BYTES);
+        pin!(self.io.read_buf(&mut room)).poll(cx)
+    }
+
+    /// From now on `poller` says when there is something to read, or room to write, where it
+    /// can: not under TLS. Nobody is woken for that any more; [`Self::ready`] and a poll are
+    /// then up to who polls the poller.
+    ///
+    /// # Errors
+    /// The system refuses. The connection is lost then.
+    pub fn watch(&mut self, poller: &Poller, client: u32) -> io::Result<()> {
+        match &self.io {
+            Layers::Plain(control) => control.watch(poller, client),
+            Layers::Tls(..) => Ok(()),
+        }
+    }
+
+    /// The poller's word.
+    pub fn ready(&self, ready: Ready) {
+        self.control().ready(ready);
     }
 
     /// The raw connection.

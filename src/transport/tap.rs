@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -16,6 +17,7 @@ use std::time::Duration;
 use actix_rt::net::{ActixStream, Ready, TcpStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::poller::{Polled, Poller, Ready as Word};
 use super::shape::{Shape, Shaper};
 use crate::base::Draws;
 
@@ -24,7 +26,7 @@ use crate::base::Draws;
 #[derive(Default)]
 pub struct Control {
     /// `None` only before the connect and once it was handed on.
-    io: RefCell<Option<TcpStream>>,
+    io: RefCell<Option<Raw>>,
     reset: Cell<bool>,
     frozen: Cell<bool>,
     black_hole: Cell<bool>,
@@ -36,6 +38,14 @@ pub struct Control {
     /// The reader that found the connection frozen or swallowed.
     reader: RefCell<Option<Waker>>,
     shaper: RefCell<Option<Box<Shaper>>>,
+}
+
+/// Who watches the connection.
+enum Raw {
+    /// The runtime.
+    Runtime(TcpStream),
+    /// The arbiter's [`Poller`].
+    Polled(Polled),
 }
 
 impl Control {
@@ -95,15 +105,73 @@ impl Control {
         taken
     }
 
-    fn with_io<T>(
+    /// From now on `poller` says when the connection can be read and written, as that of
+    /// `client`; nobody is woken for it any more.
+    ///
+    /// # Errors
+    /// The system refuses. The connection is lost then.
+    pub(super) fn watch(&self, poller: &Poller, client: u32) -> io::Result<()> {
+        let mut slot = self.io.borrow_mut();
+        *slot = match slot.take() {
+            Some(Raw::Runtime(stream)) => Some(Raw::Polled(Polled::new(stream, poller, client)?)),
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// The poller's word.
+    pub(super) fn ready(&self, ready: Word) {
+        if let Some(Raw::Polled(polled)) = self.io.borrow_mut().as_mut() {
+            polled.ready(ready);
+        }
+    }
+
+    /// Reads into `room` where a poller watches and nothing shapes what comes; `None`
+    /// elsewhere.
+    pub(super) fn poll_read_into(
         &self,
-        act: impl FnOnce(&mut TcpStream) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+        cx: &mut Context<'_>,
+        room: &mut [u8],
+    ) -> Option<Poll<io::Result<usize>>> {
+        if self.shaped.get() {
+            return None;
+        }
+        let mut io = self.io.borrow_mut();
+        let Some(Raw::Polled(polled)) = io.as_mut() else {
+            return None;
+        };
+        if self.is_silent() {
+            return Some(self.wait_for_sound(cx));
+        }
+        let outcome = polled.poll_read_into(room);
+        if let Poll::Ready(Ok(bytes)) = outcome {
+            add(&self.bytes_in, bytes);
+        }
+        Some(outcome)
+    }
+
+    fn wait_for_sound<T>(&self, cx: &mut Context<'_>) -> Poll<T> {
+        self.reader.replace(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+
+    fn with_io<T>(&self, act: impl FnOnce(&mut Raw) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match self.io.borrow_mut().as_mut() {
             Some(io) => act(io),
             // Whoever reads or writes has the socket, so there is one.
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
+    }
+
+    fn with_runtime<T>(
+        &self,
+        act: impl FnOnce(&mut TcpStream) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        self.with_io(|io| match io {
+            Raw::Runtime(io) => act(io),
+            // What is polled has been handed on by then.
+            Raw::Polled(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        })
     }
 
     pub(super) fn poll_read(
@@ -112,8 +180,7 @@ impl Control {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.is_silent() {
-            self.reader.replace(Some(cx.waker().clone()));
-            return Poll::Pending;
+            return self.wait_for_sound(cx);
         }
         if self.shaped.get() {
             let mut slot = self.shaper.borrow_mut();
@@ -174,6 +241,55 @@ impl Control {
     }
 }
 
+impl AsyncRead for Raw {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Raw::Runtime(io) => Pin::new(io).poll_read(cx, buf),
+            Raw::Polled(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Raw {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Raw::Runtime(io) => Pin::new(io).poll_write(cx, buf),
+            Raw::Polled(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Raw::Runtime(io) => Pin::new(io).poll_flush(cx),
+            Raw::Polled(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Raw::Runtime(io) => Pin::new(io).poll_shutdown(cx),
+            Raw::Polled(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
+impl AsFd for Raw {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Raw::Runtime(io) => io.as_fd(),
+            Raw::Polled(io) => io.as_fd(),
+        }
+    }
+}
+
 impl Drop for Control {
     fn drop(&mut self) {
         // What the shaper holds goes with the socket, as in a network that is cut.
@@ -208,7 +324,7 @@ pub(super) struct Tap(Rc<Control>);
 
 impl Tap {
     pub(super) fn new(io: TcpStream, control: Rc<Control>) -> Self {
-        control.io.replace(Some(io));
+        control.io.replace(Some(Raw::Runtime(io)));
         Tap(control)
     }
 }
@@ -243,11 +359,13 @@ impl AsyncWrite for Tap {
 
 impl ActixStream for Tap {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        self.0.with_io(|io| ActixStream::poll_read_ready(io, cx))
+        self.0
+            .with_runtime(|io| ActixStream::poll_read_ready(io, cx))
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        self.0.with_io(|io| ActixStream::poll_write_ready(io, cx))
+        self.0
+            .with_runtime(|io| ActixStream::poll_write_ready(io, cx))
     }
 }
 
