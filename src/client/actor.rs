@@ -139,11 +139,23 @@ impl Shell {
         self.turn();
     }
 
-    /// Does what there is to do. A panic ends this client alone, and not whoever gives
-    /// turns to all.
+    /// Does what there is to do; what is to be written waits for [`Self::flush`]. A panic
+    /// ends this client alone, and not whoever gives turns to all.
     pub(super) fn turn(self: &Rc<Self>) {
         if !self.over.get() {
             self.alone(|| self.pump());
+        }
+    }
+
+    /// The end of a turn: writes what it brought. Whoever gives turns to several has them
+    /// all write at the end, one after the other: a hub that slept is woken once then, and
+    /// does not fall asleep again between two of them.
+    pub(super) fn flush(&self) {
+        if !self.over.get() {
+            self.alone(|| {
+                let cx = &mut TaskContext::from_waker(&self.waker);
+                self.body.borrow_mut().flush(cx);
+            });
         }
     }
 

@@ -81,8 +81,8 @@ impl Body {
         self.session.is_stopped() && self.link.socket.is_none()
     }
 
-    /// Moves everything that can be moved now, and arranges to be woken for the rest. An
-    /// alarm is set for `whom`.
+    /// Reads and does everything that can be done now, and arranges to be woken for the
+    /// rest; what is to be written waits for [`Self::flush`]. An alarm is set for `whom`.
     pub(super) fn pump(&mut self, cx: &mut TaskContext<'_>, whom: &dyn Fn() -> Weak<Shell>) {
         loop {
             if self.link.is_dialling() {
@@ -120,7 +120,6 @@ impl Body {
                 self.session.stop();
                 self.drain(now);
             }
-            self.poll_flush(now, cx);
             // A new dial has not been polled yet, and a fired timer leaves a new deadline.
             if !due && !dialled {
                 return;
@@ -258,11 +257,13 @@ impl Body {
         Some(now)
     }
 
-    fn poll_flush(&mut self, now: Time, cx: &mut TaskContext<'_>) {
+    /// Writes what there is to write, as far as the kernel takes it.
+    pub(super) fn flush(&mut self, cx: &mut TaskContext<'_>) {
         let Some(socket) = &mut self.link.socket else {
             return;
         };
         if let Poll::Ready(Err(error)) = socket.poll_flush(cx) {
+            let now = self.me.shared.clock.now();
             self.link.socket = None;
             self.session
                 .handle_closed(now, Close::without_frame(error.to_string()));

@@ -188,12 +188,13 @@ pub(super) async fn pump(roster: Weak<Roster>, mut poller: Option<Rc<Poller>>) {
             let woken = clients.drain(..).map(|client| (client, None));
             shells.extend(readies.chain(woken).filter_map(find));
             warm(shells.iter().map(|(shell, _)| shell));
-            for (shell, ready) in shells.drain(..) {
+            for (shell, ready) in &shells {
                 match ready {
-                    Some(ready) => shell.ready(ready),
+                    Some(ready) => shell.ready(*ready),
                     None => shell.hear(),
                 }
             }
+            shells.drain(..).for_each(|(shell, _)| shell.flush());
         }
         // There may be more: let sockets be read first.
         tokio::task::yield_now().await;
@@ -232,9 +233,8 @@ impl Turns {
         // The runtime's budget for the task that this is called in is not meant for so many.
         let turns = unconstrained(async {
             warm(self.0.iter());
-            for shell in self.0.drain(..) {
-                shell.turn();
-            }
+            self.0.iter().for_each(Shell::turn);
+            self.0.drain(..).for_each(|shell| shell.flush());
         });
         let taken = turns.now_or_never();
         debug_assert!(taken.is_some(), "nothing is waited for");
