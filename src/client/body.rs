@@ -262,15 +262,34 @@ impl Body {
         let Some(socket) = &mut self.link.socket else {
             return;
         };
-        if let Poll::Ready(Err(error)) = socket.poll_flush(cx) {
-            let now = self.me.shared.clock.now();
-            self.link.socket = None;
+        let full = socket.queued_bytes() >= UNSENT_MAX;
+        match socket.poll_flush(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => {
+                if full {
+                    // There is room again for what waits in the session.
+                    cx.waker().wake_by_ref();
+                }
+            }
+            Poll::Ready(Err(error)) => self.cannot_write(&error, cx),
+        }
+    }
+
+    /// The connection has failed. What the hub said before can still be read, and why it
+    /// closed may be part of it.
+    fn cannot_write(&mut self, error: &std::io::Error, cx: &mut TaskContext<'_>) {
+        if let Some(socket) = &self.link.socket {
+            socket.ready(Ready::TO_READ);
+        }
+        self.poll_read(cx);
+        let now = self.me.shared.clock.now();
+        if self.link.socket.take().is_some() {
             self.session
                 .handle_closed(now, Close::without_frame(error.to_string()));
-            self.drain(now);
-            // The drain may have asked for a dial, which wants to be polled.
-            cx.waker().wake_by_ref();
         }
+        self.drain(now);
+        // The drain may have asked for a dial, which wants to be polled.
+        cx.waker().wake_by_ref();
     }
 
     /// Does what the session asks for. Returns whether a dial was started.

@@ -108,8 +108,7 @@ impl Link {
             if let Some((poller, client)) = poller
                 && let Err(error) = socket.watch(poller, client)
             {
-                // It shows at the next read, as a connection that is lost.
-                tracing::warn!(%error, "a connection cannot be watched");
+                tracing::debug!(%error, "a connection is left to the runtime");
             }
             self.socket = Some(socket);
         }))

@@ -78,6 +78,8 @@ pub struct Shared {
     pub(super) roster: Rc<Roster>,
     /// Watches open connections, where the system has a descriptor for it.
     poller: OnceCell<Option<Rc<Poller>>>,
+    /// It failed.
+    deaf: Cell<bool>,
     /// Somebody gives turns.
     moving: Cell<bool>,
     /// First dials under way, for the pace of connecting.
@@ -177,6 +179,7 @@ impl Shared {
             scratch: RefCell::default(),
             alarms: RefCell::default(),
             poller: OnceCell::new(),
+            deaf: Cell::new(false),
             roster: Rc::new(Roster::new(shard.slots().start)),
             moving: Cell::new(false),
             shard: RefCell::new(shard),
@@ -206,7 +209,20 @@ impl Shared {
     }
 
     pub(super) fn poller(&self) -> Option<&Poller> {
-        self.poller.get().and_then(Option::as_deref)
+        self.poller
+            .get()
+            .and_then(Option::as_deref)
+            .filter(|_| !self.deaf.get())
+    }
+
+    /// The kernel does not say any more which connections are ready. What they would have
+    /// brought is not the hub's fault: the run fails as one whose clients panic.
+    pub(super) fn is_deaf(&self, error: &std::io::Error) {
+        tracing::error!(%error, "open connections cannot be watched any more");
+        self.deaf.set(true);
+        self.panicked.set(self.panicked.get() + 1);
+        let note = format!("a thread cannot watch its connections any more: {error}");
+        self.notes.borrow_mut().push(note);
     }
 
     /// Starts the tasks that give clients their turns, once. To be called in the arbiter.
@@ -218,10 +234,7 @@ impl Shared {
             let poller = self.poller.get_or_init(|| poller.ok().map(Rc::new)).clone();
             actix_rt::spawn(Ringer::new(self));
             // It reads and writes for many: no budget of one task is meant for that.
-            actix_rt::spawn(unconstrained(turns::pump(
-                Rc::downgrade(&self.roster),
-                poller,
-            )));
+            actix_rt::spawn(unconstrained(turns::pump(Rc::downgrade(self), poller)));
         }
     }
 

@@ -15,11 +15,14 @@ use futures_util::FutureExt as _;
 use tokio::task::unconstrained;
 
 use super::actor::Shell;
+use super::shared::Shared;
 use crate::base::Slot;
 use crate::transport::{Poller, Ready};
 
 /// Turns that the pump gives in one go; then sockets are looked at again.
 pub(super) const PUMPED_MAX: usize = 64;
+/// Turns after which those who had them write: what one wants to send waits for no more.
+const ROUND: usize = 16;
 
 /// The clients of an arbiter as those see them who give turns.
 pub(super) struct Roster {
@@ -151,9 +154,9 @@ impl Roster {
 }
 
 /// Gives turns to those whose connections are ready and to those who are woken, for as long
-/// as there is a roster.
-pub(super) async fn pump(roster: Weak<Roster>, mut poller: Option<Rc<Poller>>) {
-    let Some(woken) = roster.upgrade().map(|roster| roster.woken.clone()) else {
+/// as there are any.
+pub(super) async fn pump(shared: Weak<Shared>, mut poller: Option<Rc<Poller>>) {
+    let Some(woken) = shared.upgrade().map(|shared| shared.roster.woken.clone()) else {
         return;
     };
     let mut clients = Vec::new();
@@ -165,8 +168,10 @@ pub(super) async fn pump(roster: Weak<Roster>, mut poller: Option<Rc<Poller>>) {
             poll_fn(|cx| {
                 let said = poller.as_ref().map(|poller| poller.poll(cx, &mut ready));
                 if let Some(Poll::Ready(Err(error))) = &said {
-                    tracing::error!(%error, "open connections cannot be watched any more");
                     poller = None;
+                    if let Some(shared) = shared.upgrade() {
+                        shared.is_deaf(error);
+                    }
                 }
                 let woken = woken.poll(cx, PUMPED_MAX - turns, &mut clients);
                 if ready.is_empty() {
@@ -177,9 +182,10 @@ pub(super) async fn pump(roster: Weak<Roster>, mut poller: Option<Rc<Poller>>) {
             })
             .await;
             turns += clients.len() + ready.len();
-            let Some(roster) = roster.upgrade() else {
+            let Some(shared) = shared.upgrade() else {
                 return;
             };
+            let roster = &shared.roster;
             // One that is gone needs none.
             let find = |(client, ready)| Some((roster.find(client)?, ready));
             let readies = ready
@@ -187,14 +193,17 @@ pub(super) async fn pump(roster: Weak<Roster>, mut poller: Option<Rc<Poller>>) {
                 .map(|ready: Ready| (ready.client, Some(ready)));
             let woken = clients.drain(..).map(|client| (client, None));
             shells.extend(readies.chain(woken).filter_map(find));
-            warm(shells.iter().map(|(shell, _)| shell));
-            for (shell, ready) in &shells {
-                match ready {
-                    Some(ready) => shell.ready(*ready),
-                    None => shell.hear(),
+            for round in shells.chunks(ROUND) {
+                warm(round.iter().map(|(shell, _)| shell));
+                for (shell, ready) in round {
+                    match ready {
+                        Some(ready) => shell.ready(*ready),
+                        None => shell.hear(),
+                    }
                 }
+                round.iter().for_each(|(shell, _)| shell.flush());
             }
-            shells.drain(..).for_each(|(shell, _)| shell.flush());
+            shells.clear();
         }
         // There may be more: let sockets be read first.
         tokio::task::yield_now().await;
@@ -204,11 +213,9 @@ pub(super) async fn pump(roster: Weak<Roster>, mut poller: Option<Rc<Poller>>) {
 /// Has the memory of all of them fetched before the first has its turn. Each of thousands of
 /// clients is cold memory, hundreds of nanoseconds away; in a loop that does nothing else the
 /// waits overlap, and in the turns themselves they do not.
-fn warm<'s>(shells: impl ExactSizeIterator<Item = &'s Rc<Shell>> + Clone) {
-    if shells.len() > 1 {
-        shells.clone().for_each(|shell| shell.touch_body());
-        shells.for_each(|shell| shell.touch_verifier());
-    }
+fn warm<'s>(shells: impl Iterator<Item = &'s Rc<Shell>> + Clone) {
+    shells.clone().for_each(|shell| shell.touch_body());
+    shells.for_each(|shell| shell.touch_verifier());
 }
 
 /// Turns that clients take in the task of somebody else, who is at it anyway.
@@ -232,9 +239,12 @@ impl Turns {
     pub fn take(&mut self) {
         // The runtime's budget for the task that this is called in is not meant for so many.
         let turns = unconstrained(async {
-            warm(self.0.iter());
-            self.0.iter().for_each(Shell::turn);
-            self.0.drain(..).for_each(|shell| shell.flush());
+            for round in self.0.chunks(ROUND) {
+                warm(round.iter());
+                round.iter().for_each(Shell::turn);
+                round.iter().for_each(|shell| shell.flush());
+            }
+            self.0.clear();
         });
         let taken = turns.now_or_never();
         debug_assert!(taken.is_some(), "nothing is waited for");

@@ -96,6 +96,17 @@ impl Deref for LatencyHistogram {
     }
 }
 
+/// The same counts with room for the whole range, as reports have them: whoever merges those
+/// of several runs needs no room to grow.
+pub fn with_whole_range(histogram: &Histogram<u64>) -> Histogram<u64> {
+    // The bounds are constants that hdrhistogram accepts; a test makes one.
+    let made = Histogram::new_with_bounds(LOWEST_US, HIGHEST_US, DIGITS);
+    let mut whole = made.expect("constant bounds are valid");
+    let added = whole.add(histogram);
+    debug_assert!(added.is_ok(), "nothing is recorded beyond the range");
+    whole
+}
+
 /// Adds what there is of one histogram to another.
 pub(super) fn merge(mine: &mut Option<LatencyHistogram>, theirs: Option<&LatencyHistogram>) {
     match (mine, theirs) {

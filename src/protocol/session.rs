@@ -133,7 +133,7 @@ impl<C: Clone> Session<C> {
             self.state,
             self.sequence.due(),
             self.outputs.len(),
-            self.requests.deadline(),
+            self.requests.len(),
             self.groups.len(),
         ));
     }

@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::latency::with_whole_range;
 use crate::metrics::{Latencies, LatencyKind};
 
 /// One kind of latency, µs. All 0 and an empty `hdr` when nothing was recorded.
@@ -50,7 +51,7 @@ impl LatencySummary {
         };
         let mut bytes = Vec::new();
         V2DeflateSerializer::new()
-            .serialize(recorded, &mut bytes)
+            .serialize(&with_whole_range(recorded), &mut bytes)
             // Into memory, and with bounds far from what the encoding cannot hold.
             .expect("a histogram of an hour in microseconds can be written into memory");
         LatencySummary {

@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -50,6 +51,16 @@ pub struct Ready {
     pub closed: bool,
 }
 
+impl Ready {
+    /// Nobody said so, but it is to be tried.
+    pub const TO_READ: Ready = Ready {
+        client: 0,
+        read: true,
+        write: false,
+        closed: false,
+    };
+}
+
 impl Poller {
     /// To be made in the arbiter that it is for.
     ///
@@ -64,6 +75,14 @@ impl Poller {
             registry,
             events: RefCell::new(Events::with_capacity(EVENTS)),
         })
+    }
+
+    /// Watches a connection as that of `client`, until it is closed.
+    pub(super) fn watch(&self, stream: &TcpStream, client: u32) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(client as usize);
+        let mut fd = SourceFd(&stream.as_raw_fd());
+        self.registry.register(&mut fd, token, interest)
     }
 
     /// What there is to say since the last time, once there is something.
@@ -110,21 +129,17 @@ fn watch(watched: Watched) -> io::Result<AsyncFd<Watched>> {
 /// A connection that a [`Poller`] watches. Reads and writes are tried when it said that they
 /// may succeed, and until they do not.
 pub(super) struct Polled {
-    stream: mio::net::TcpStream,
+    stream: std::net::TcpStream,
     readable: bool,
     writable: bool,
     closed: bool,
 }
 
 impl Polled {
-    /// Takes a connection from the runtime.
-    pub(super) fn new(stream: TcpStream, poller: &Poller, client: u32) -> io::Result<Self> {
-        let mut stream = mio::net::TcpStream::from_std(stream.into_std()?);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let token = Token(client as usize);
-        poller.registry.register(&mut stream, token, interest)?;
+    /// Takes a connection from the runtime, once `poller` watches it.
+    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
         Ok(Polled {
-            stream,
+            stream: stream.into_std()?,
             // Nothing is known, so it is tried.
             readable: true,
             writable: true,
@@ -222,7 +237,8 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         let ours = TcpStream::from_std(ours).unwrap();
         let peer = listener.accept().unwrap().0;
-        (Polled::new(ours, poller, 7).unwrap(), peer)
+        poller.watch(&ours, 7).unwrap();
+        (Polled::new(ours).unwrap(), peer)
     }
 
     /// Hears the poller until `polled` was told something.
@@ -326,7 +342,8 @@ mod tests {
                 ours.set_nonblocking(true).unwrap();
                 let ours = TcpStream::from_std(ours).unwrap();
                 let peer = listener.accept().unwrap().0;
-                (Polled::new(ours, &poller, client).unwrap(), peer)
+                poller.watch(&ours, client).unwrap();
+                (Polled::new(ours).unwrap(), peer)
             })
             .collect();
         pairs

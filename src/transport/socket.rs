@@ -448,7 +448,7 @@ impl Socket {
     /// then up to who polls the poller.
     ///
     /// # Errors
-    /// The system refuses. The connection is lost then.
+    /// The system refuses, and the runtime goes on watching.
     pub fn watch(&mut self, poller: &Poller, client: u32) -> io::Result<()> {
         match &self.io {
             Layers::Plain(control) => control.watch(poller, client),
@@ -487,8 +487,9 @@ mod spare {
 
     use bytes::BytesMut;
 
-    /// Buffers kept by a thread; sockets beyond that allocate their own.
-    const KEPT_MAX: usize = 4;
+    /// Buffers kept by a thread, as many as have something to write at the end of a round;
+    /// sockets beyond that allocate their own.
+    const KEPT_MAX: usize = 64;
     /// Larger ones are not kept, bytes.
     const KEPT_BYTES_MAX: usize = 16 * 1024;
 

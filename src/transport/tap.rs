@@ -109,11 +109,15 @@ impl Control {
     /// `client`; nobody is woken for it any more.
     ///
     /// # Errors
-    /// The system refuses. The connection is lost then.
+    /// The system refuses, and the runtime goes on watching.
     pub(super) fn watch(&self, poller: &Poller, client: u32) -> io::Result<()> {
         let mut slot = self.io.borrow_mut();
+        if let Some(Raw::Runtime(stream)) = slot.as_ref() {
+            poller.watch(stream, client)?;
+        }
         *slot = match slot.take() {
-            Some(Raw::Runtime(stream)) => Some(Raw::Polled(Polled::new(stream, poller, client)?)),
+            // The runtime gives it up without fail once it is asked to.
+            Some(Raw::Runtime(stream)) => Some(Raw::Polled(Polled::new(stream)?)),
             other => other,
         };
         Ok(())

@@ -26,6 +26,8 @@ pub(super) struct Receiver {
     /// The newest of those that are forgotten: its connection and its transport.
     pub(super) last_recovery: Option<(u16, u16)>,
     pub(super) control: Ring<(Time, Control)>,
+    /// As the plan has it; here it lies with the rest that a frame needs.
+    pub(super) reliable: bool,
     /// The harness stopped it before the verification was over.
     pub(super) stopped: bool,
     /// It is a witness in the present window of the samples.
@@ -102,8 +104,9 @@ pub(super) enum Sight {
 }
 
 impl Receiver {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(reliable: bool) -> Self {
         Receiver {
+            reliable,
             conn: None,
             members: SmallVec::new(),
             recoveries: Vec::new(),

@@ -66,6 +66,7 @@ impl Shard {
         let relation = self.relate(key, identity);
         let slot = self.members[key.member() as usize].slot;
         let index = (slot.0 - self.slots.start) as usize;
+        self.recorder.file();
         // The newest record is this frame itself.
         let same_connection = self
             .recorder

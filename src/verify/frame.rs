@@ -7,7 +7,7 @@
 //! 4. a replay must hold known messages (S3);
 //! 5. the pair (D4, O1; what is missing is judged in `judge`).
 
-use super::connection::{Link, Sight};
+use super::connection::{Link, Receiver, Sight};
 use super::events::FrameVerdict;
 use super::incident::Subject;
 use super::kinds::{Permitted, Unknown, Violation};
@@ -51,8 +51,9 @@ impl Shard {
             Some(conn) if conn.link == Link::Opened => self.confirm(index, now),
             Some(_) => {}
         }
-        let reliable = self.plan.slots[slot.index()].reliable;
-        let Some(conn) = self.receivers[index].conn.as_mut() else {
+        let Receiver { conn, reliable, .. } = &mut self.receivers[index];
+        let reliable = *reliable;
+        let Some(conn) = conn.as_mut() else {
             return self.stray();
         };
         conn.heard(message.data.as_bytes().len(), now);

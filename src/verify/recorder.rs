@@ -130,10 +130,12 @@ impl FrameRecorder {
     }
 
     fn unfiled_max(&self) -> usize {
-        (self.filed.len() * UNFILED_EACH).clamp(FILED_TOGETHER, UNFILED_MAX)
+        let kept = self.filed.first().map_or(0, Ring::kept);
+        (self.filed.len() * UNFILED_EACH.min(kept / 8)).clamp(FILED_TOGETHER, UNFILED_MAX)
     }
 
-    fn file(&mut self) {
+    /// Files what is not filed yet: for those who are about to look for many.
+    pub(super) fn file(&mut self) {
         for frames in self.unfiled.chunks(FILED_TOGETHER) {
             // Loops that do nothing but wait for memory, for that of all at once.
             for (receiver, _) in frames {
@@ -160,7 +162,7 @@ impl FrameRecorder {
 
     /// Keeps at most `cap` of each from now on; what is there is dropped.
     pub(super) fn shrink(&mut self, cap: usize) {
-        self.unfiled.clear();
+        self.unfiled = Vec::new();
         self.filed.iter_mut().for_each(|ring| ring.shrink(cap));
     }
 

@@ -115,6 +115,9 @@ pub struct Shard {
     pub(super) misuse: super::outbox::Mismatches,
 }
 
+/// Memberships of a receiver that are worth having near.
+const TOUCHED_MAX: usize = 2;
+
 /// A shard that publishes, as this one hears it.
 #[derive(Debug)]
 struct Source {
@@ -146,9 +149,10 @@ impl Shard {
     pub fn new(plan: Arc<Plan>, slots: Range<u32>) -> Self {
         let groups = plan.addresses();
         let is_digest = plan.mode == Mode::Digest;
+        let reliable = |slot| plan.slot(Slot(slot)).is_some_and(|slot| slot.reliable);
         let digested = if is_digest { groups } else { 0 };
         let mut shard = Shard {
-            receivers: slots.clone().map(|_| Receiver::new()).collect(),
+            receivers: slots.clone().map(reliable).map(Receiver::new).collect(),
             recorder: FrameRecorder::new(slots.len()),
             members: Vec::new(),
             groups: (0..groups).map(|_| Group::default()).collect(),
@@ -209,9 +213,15 @@ impl Shard {
             return;
         };
         receiver.touch();
-        for (group, member) in &receiver.members {
-            self.members[*member as usize].touch();
-            black_box(self.groups[group.index()].streams.len());
+        // A frame is of one group: of many it is not known which.
+        for (group, member) in receiver.members.iter().take(TOUCHED_MAX) {
+            let member = self.members.get(*member as usize);
+            member.into_iter().for_each(Membership::touch);
+            black_box(
+                self.groups
+                    .get(group.index())
+                    .map(|group| group.streams.len()),
+            );
         }
     }
 

@@ -17,6 +17,9 @@ const CORRUPT_MAX: usize = 65_536;
 impl Shard {
     /// Step 4: a frame that is not fresh must hold what the receiver has.
     pub(super) fn replayed(&mut self, step: &Step<'_>, identity: &Identity) {
+        if self.is_digest() {
+            self.recorder.file();
+        }
         let known = self.knows(step, identity);
         match (step.sight, known) {
             (Sight::Replay, true) => {
