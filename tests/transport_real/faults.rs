@@ -6,6 +6,9 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
+use actix_http::ws::{CloseCode, CloseReason, Message};
+use hubstorm::transport::Ready;
+use hubstorm::wire::close::Close;
 use tokio::io::AsyncWriteExt as _;
 
 use super::server::{Client, LONG, Seen, Server, encode, text};
@@ -48,6 +51,28 @@ async fn an_end_and_a_reset_by_the_hub_are_told_apart() {
         .unwrap();
     drop(peer);
     assert_eq!(client.next().await, Seen::Reset);
+}
+
+/// Why a hub closed is not forgotten because a write failed first.
+#[actix_rt::test]
+async fn what_came_before_a_write_that_fails_can_still_be_read() {
+    let server = Server::start().await;
+    let (mut peer, mut client) = server.pair().await;
+    assert_eq!(client.now().await, None);
+    let refused = Close::with_code(1008, "go away");
+    let reason = CloseReason {
+        code: CloseCode::Policy,
+        description: Some("go away".into()),
+    };
+    peer.send(Message::Close(Some(reason))).await;
+    let socket = socket2::SockRef::from(&peer.io);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+    drop(peer);
+    // Loopback: the reset is here when the drop returns.
+    client.say("too late");
+    assert!(client.try_flush().await.is_err());
+    client.socket.ready(Ready::TO_READ);
+    assert_eq!(client.next().await, Seen::Close(refused));
 }
 
 /// Polls the client until nothing is to be read.

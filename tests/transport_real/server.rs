@@ -15,7 +15,7 @@ use actix_codec::{Decoder as _, Encoder as _};
 use actix_http::ws::{Codec, Frame, Message, hash_key};
 use bytes::BytesMut;
 use hubstorm::transport::{Closed, DialError, DialRequest, Dialer, Incoming, ReadBuffer, Socket};
-use hubstorm::transport::{QueueError, TlsOptions};
+use hubstorm::transport::{Poller, QueueError, TlsOptions};
 use hubstorm::wire::Subprotocol;
 use hubstorm::wire::close::Close;
 use secrecy::SecretString;
@@ -176,14 +176,19 @@ pub(crate) enum Seen {
 /// The client's side of one connection.
 pub(crate) struct Client {
     pub(crate) socket: Socket,
+    /// Watches it where it is plain, as an arbiter does.
+    poller: Poller,
     shared: ReadBuffer,
     seen: VecDeque<Seen>,
 }
 
 impl Client {
-    pub(crate) fn new(socket: Socket) -> Self {
+    pub(crate) fn new(mut socket: Socket) -> Self {
+        let poller = Poller::new().unwrap();
+        socket.watch(&poller, 0).unwrap();
         Client {
             socket,
+            poller,
             shared: ReadBuffer::new(),
             seen: VecDeque::new(),
         }
@@ -197,7 +202,24 @@ impl Client {
     }
 
     pub(crate) async fn flush(&mut self) {
-        poll_fn(|cx| self.socket.poll_flush(cx)).await.unwrap();
+        self.try_flush().await.unwrap();
+    }
+
+    pub(crate) async fn try_flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| {
+            self.hear(cx);
+            self.socket.poll_flush(cx)
+        })
+        .await
+    }
+
+    /// Tells the socket what its poller says.
+    pub(crate) fn hear(&self, cx: &mut std::task::Context<'_>) {
+        let mut words = Vec::new();
+        while let Poll::Ready(heard) = self.poller.poll(cx, &mut words) {
+            heard.unwrap();
+        }
+        words.into_iter().for_each(|word| self.socket.ready(word));
     }
 
     /// The next thing that happens.
@@ -218,10 +240,12 @@ impl Client {
     }
 
     pub(crate) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Seen> {
+        self.hear(cx);
         let Client {
             socket,
             shared,
             seen,
+            ..
         } = self;
         if seen.is_empty() {
             let ended = socket.poll_read(cx, shared, &mut |message| {
