@@ -394,6 +394,20 @@ mod tests {
         assert_eq!(shared.panicked.get(), 1);
     }
 
+    /// What its connections bring is never seen again, and that is no fault of the hub.
+    #[actix_rt::test]
+    async fn a_thread_that_cannot_watch_its_connections_fails_the_run() {
+        let shared = shared(1);
+        shared.give_turns();
+        assert!(shared.poller().is_some());
+        shared.is_deaf(&std::io::Error::other("no more"));
+        assert!(
+            shared.poller().is_none(),
+            "new ones are left to the runtime"
+        );
+        assert_eq!(shared.panicked.get(), 1);
+    }
+
     /// More than have their turns in one go, woken from another thread.
     #[actix_rt::test]
     async fn everybody_who_is_woken_has_a_turn_and_a_panic_takes_it_from_one_alone() {

@@ -146,6 +146,21 @@ mod tests {
         assert!(cut.histogram().is_err());
     }
 
+    /// What grows with its values is written with room for all: whoever merges the reports of
+    /// several runs adds a slow one to a quick one.
+    #[test]
+    fn saved_histograms_of_quick_and_slow_runs_merge() {
+        let saved = |micros| {
+            let mut latencies = Latencies::default();
+            latencies.record(LatencyKind::Delivery, micros);
+            let summary = LatencyTable::of(&latencies).delivery;
+            summary.histogram().unwrap().unwrap()
+        };
+        let mut quick = saved(900);
+        quick.add(saved(3_599_000_000)).unwrap();
+        assert_eq!(quick.len(), 2);
+    }
+
     #[test]
     fn nothing_recorded_is_no_latency_at_all() {
         let table = LatencyTable::of(&Latencies::default());

@@ -230,14 +230,14 @@ mod tests {
 
     use super::*;
 
-    /// A connection that `poller` watches as that of client 7, and its peer.
-    fn connected(poller: &Poller) -> (Polled, Peer) {
+    /// A connection that `poller` watches as that of `client`, and its peer.
+    fn connected(poller: &Poller, client: u32) -> (Polled, Peer) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = Peer::connect(listener.local_addr().unwrap()).unwrap();
         ours.set_nonblocking(true).unwrap();
         let ours = TcpStream::from_std(ours).unwrap();
         let peer = listener.accept().unwrap().0;
-        poller.watch(&ours, 7).unwrap();
+        poller.watch(&ours, client).unwrap();
         (Polled::new(ours).unwrap(), peer)
     }
 
@@ -264,7 +264,7 @@ mod tests {
     #[actix_rt::test]
     async fn what_comes_is_heard_and_an_empty_connection_is_not_asked_again() {
         let poller = Poller::new().unwrap();
-        let (mut polled, mut peer) = connected(&poller);
+        let (mut polled, mut peer) = connected(&poller, 7);
         let mut room = [0; 8];
         assert!(polled.poll_read_into(&mut room).is_pending());
         for text in ["one", "two"] {
@@ -284,7 +284,7 @@ mod tests {
     #[actix_rt::test]
     async fn the_end_is_seen_though_it_came_with_the_last_bytes() {
         let poller = Poller::new().unwrap();
-        let (mut polled, mut peer) = connected(&poller);
+        let (mut polled, mut peer) = connected(&poller, 7);
         let mut room = [0; 8];
         assert!(polled.poll_read_into(&mut room).is_pending());
         peer.write_all(b"last").unwrap();
@@ -306,7 +306,7 @@ mod tests {
     #[actix_rt::test]
     async fn who_could_not_write_hears_when_there_is_room() {
         let poller = Poller::new().unwrap();
-        let (mut polled, mut peer) = connected(&poller);
+        let (mut polled, mut peer) = connected(&poller, 7);
         let block = [0; 65_536];
         let mut written = 0;
         poll_fn(|cx| {
@@ -334,18 +334,9 @@ mod tests {
     #[actix_rt::test]
     async fn everybody_is_heard_of() {
         let poller = Poller::new().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let count = EVENTS as u32 * 2 + 5;
-        let pairs: Vec<(Polled, Peer)> = (0..count)
-            .map(|client| {
-                let ours = Peer::connect(listener.local_addr().unwrap()).unwrap();
-                ours.set_nonblocking(true).unwrap();
-                let ours = TcpStream::from_std(ours).unwrap();
-                let peer = listener.accept().unwrap().0;
-                poller.watch(&ours, client).unwrap();
-                (Polled::new(ours).unwrap(), peer)
-            })
-            .collect();
+        let pairs = (0..count).map(|client| connected(&poller, client));
+        let pairs: Vec<(Polled, Peer)> = pairs.collect();
         pairs
             .iter()
             .for_each(|(_, peer)| (&*peer).write_all(b"x").unwrap());
